@@ -1,0 +1,42 @@
+# Each target sets up what it needs, so a fresh machine needs Python 3.11 or later and nothing by hand.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test test-quick lint format bench docs clean
+
+run: $(STAMP)
+	@$(BIN)/packetflow start config/node.toml --try 'ticket.open customer_id=C-1001 text="My card was stolen, call me on +44 20 7946 0018"'
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+test-quick: $(STAMP)
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)
+	@$(BIN)/ruff check packetflow modules examples tests bench
+	@$(BIN)/ruff format --check packetflow modules examples tests bench
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix packetflow modules examples tests bench
+	@$(BIN)/ruff format packetflow modules examples tests bench
+
+bench: $(STAMP)
+	@$(BIN)/python bench/run.py $(ONLY)
+
+docs: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) .bench-venvs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $(STAMP)

@@ -1,0 +1,60 @@
+"""PacketFlow: a supervised capability node. The common names by one import; each is loaded when it is first asked for."""
+
+from importlib import import_module
+from typing import Any
+
+from packetflow._version import __version__
+
+_HOMES = {
+    "capability": "packetflow.capabilities.definition",
+    "counter": "packetflow.capabilities.effects",
+    "resource": "packetflow.capabilities.resources",
+    "ResourceSettings": "packetflow.capabilities.resources",
+    "Context": "packetflow.capabilities.context",
+    "Module": "packetflow.intelligence.module",
+    "Continue": "packetflow.intelligence.answers",
+    "Intercept": "packetflow.intelligence.answers",
+    "Optimize": "packetflow.intelligence.answers",
+    "Reject": "packetflow.intelligence.answers",
+    "Respond": "packetflow.intelligence.answers",
+    "Transform": "packetflow.intelligence.answers",
+    "Node": "packetflow.node.node",
+    "Client": "packetflow.client",
+    "Request": "packetflow.wire.values",
+    "Response": "packetflow.wire.values",
+    "Secret": "packetflow.node.config.secrets",
+}
+
+__all__ = [
+    "Client",
+    "Context",
+    "Continue",
+    "Intercept",
+    "Module",
+    "Node",
+    "Optimize",
+    "Reject",
+    "Request",
+    "ResourceSettings",
+    "Respond",
+    "Response",
+    "Secret",
+    "Transform",
+    "__version__",
+    "capability",
+    "counter",
+    "resource",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'packetflow' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,148 @@
+"""Context: what a hook or a capability is told about the request it serves; also its trace, and its entry in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from packetflow.security.access import Session
+from packetflow.wire.errors import RequestError
+from packetflow.wire.values import Metadata, Response
+
+if TYPE_CHECKING:
+    from greenlet import greenlet
+
+
+class Call:
+    """The record behind a Context, filled and kept by the door. One object for three uses, because it is made for every request.
+
+    stamps is a list of clock readings: stamps[0] is the start, and each of `stages` appends one when it ends, so the number of
+    stamps says where the request is, and their differences are the spans. `stages` is the route's until something out of the
+    ordinary happens. `notes` says what modules did, as (index of the stage, what, detail).
+    """
+
+    __slots__ = (
+        "bare",
+        "deadline",
+        "door",
+        "error",
+        "greenlet",
+        "interrupt",
+        "metadata",
+        "notes",
+        "number",
+        "parent",
+        "route",
+        "seen",
+        "session",
+        "stages",
+        "stamps",
+    )
+
+    door: Any
+    number: int
+    route: Any
+    session: Session
+    metadata: Metadata
+    stages: tuple[Any, ...]
+    stamps: list[float]
+    deadline: float
+    parent: Context | None
+    greenlet: greenlet | None
+    error: RequestError | None
+    # Names of the modules that this request's children skip: those whose hooks made it (design ruling 9).
+    bare: Mapping[str, Any] | None
+    # Which gates saw the request as which capability, once a module has changed it.
+    seen: dict[str, set[Any]] | None
+    interrupt: RequestError | None
+    notes: list[tuple[int, str, Any]] | None
+
+
+class Context(Call):
+    """What a hook or a capability is told about the request it serves. Read it; it can't be changed.
+
+    session: who asks. deadline: when the caller stops waiting, in the node's monotonic seconds. parent: the context of
+    the request that made this one, or None. metadata: what the caller said beside the payload.
+    """
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a context is read-only, so {name} can't be set")
+
+    @property
+    def id(self) -> str:
+        """The trace's id, 32 lower hex digits (W3C trace context)."""
+        return f"{self.number:032x}"
+
+    trace_id = id
+
+    @property
+    def principal(self) -> str:
+        """Who asks."""
+        return self.session.principal
+
+    @property
+    def tenant(self) -> str:
+        """For whom the principal asks; empty where there are no tenants."""
+        return self.session.tenant
+
+    @property
+    def capability(self) -> str:
+        """The id of the capability that the request asks for now."""
+        found: str = self.route.id
+        return found
+
+    @property
+    def version(self) -> str:
+        """The version of that capability."""
+        found: str = self.route.version
+        return found
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the request's start to the last stage that ended."""
+        return self.stamps[-1] - self.stamps[0]
+
+    @property
+    def stage(self) -> Any:
+        """The stage under way; the last one if all have ended."""
+        place = len(self.stamps) - 1
+        return self.stages[place] if place < len(self.stages) else self.stages[-1]
+
+    @property
+    def required_fields(self) -> frozenset[str]:
+        """The fields that the answer must have by its contract."""
+        return frozenset(self.route.registered.definition.contract.provides.get("required", ()))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The node's counters, by name."""
+        found: dict[str, int] = self.door.counters
+        return found
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound to the trace and the capability."""
+        return self.door.log.bind(trace=self.id[:8], capability=self.capability)
+
+    def request(
+        self, capability: str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Response:
+        """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child."""
+        response: Response = self.door.request(
+            capability, payload, self.session, Metadata(timeout=timeout), parent=self
+        )
+        return response
+
+    def call(
+        self, capability: str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """Like `request`, but gives the value, or raises the error."""
+        return self.request(capability, payload, timeout=timeout).unwrap()
+
+    def __repr__(self) -> str:
+        return f"<Context {self.id[:8]} {self.route.id} for {self.session.principal}>"
+
+
+set_field = object.__setattr__  # how the door writes to a Context, on the ways that are seldom taken

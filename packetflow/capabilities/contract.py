@@ -1,0 +1,184 @@
+"""A capability's contract: what it requires and what it provides, from its type hints, as validators and JSON Schema."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticUndefined, SchemaValidator
+
+from packetflow.capabilities.context import Context
+from packetflow.capabilities.resources import Resource
+from packetflow.otp.errors import PacketFlowError
+
+SHOWN = 200  # characters of a given value that an error shows
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class DefinitionError(PacketFlowError):
+    """A capability or resource is declared wrongly; the message names file, line, what is wrong and what is expected."""
+
+    code = "definition"
+
+
+class Contract:
+    """What goes in and what comes out of one function.
+
+    validate_input(mapping) -> ((), fields): raises pydantic's ValidationError. validate_output(value) -> value: the same.
+    returns: the class whose instances need no check on the way out, or None. requires, provides: JSON Schema 2020-12.
+    context_name: the parameter that gets the Context, or None. resources: what else is injected, by parameter.
+    """
+
+    __slots__ = (
+        "context_name",
+        "provides",
+        "requires",
+        "resources",
+        "returns",
+        "validate_input",
+        "validate_output",
+    )
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        where = place_of(function)
+        signature = inspect.signature(function)
+        hints = _hints(function, where)
+        self.context_name: str | None = None
+        self.resources: dict[str, Resource[Any]] = {}
+        fields: list[inspect.Parameter] = []
+        for name, parameter in signature.parameters.items():
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise DefinitionError(
+                    f"{where}: parameter {name!r} is {parameter.kind.description};"
+                    " a capability is called by name, so expected a plain or keyword-only parameter"
+                )
+            if name not in hints:
+                raise DefinitionError(
+                    f"{where}: parameter {name!r} has no type; expected an annotation, such as {name}: str"
+                )
+            hint = hints[name]
+            source = _resource_of(hint)
+            if hint is Context:
+                self.context_name = name
+            elif source is not None:
+                self.resources[name] = source
+            else:
+                fields.append(
+                    inspect.Parameter(
+                        name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=parameter.default
+                    )
+                )
+        if "return" not in hints:
+            raise DefinitionError(
+                f"{where}: no return type; expected one, such as -> dict[str, int], or -> None if it gives nothing"
+            )
+        returned = hints["return"]
+        if get_origin(returned) in (Iterator, Generator, AsyncIterator):
+            raise DefinitionError(
+                f"{where}: a generator function can't be a capability; return a list instead"
+            )
+        try:
+            self.validate_input, self.requires = _input_side(fields)
+            output: TypeAdapter[Any] = TypeAdapter(returned)
+            self.provides = {"$schema": DIALECT, **output.json_schema(mode="serialization")}
+        except PydanticUserError as error:
+            raise DefinitionError(f"{where}: {error.message}") from error
+        self.validate_output: Callable[[Any], Any] = output.validator.validate_python
+        is_model = isinstance(returned, type) and issubclass(returned, BaseModel)
+        self.returns: type | None = returned if is_model else None
+
+    @property
+    def field_names(self) -> list[str]:
+        """The names of the fields that a payload may have."""
+        return list(self.requires.get("properties", {}))
+
+
+def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{where}: {error}; expected types that can be looked up where they stand"
+        ) from error
+
+
+def _resource_of(hint: Any) -> Resource[Any] | None:
+    if get_origin(hint) is Annotated:
+        for extra in get_args(hint)[1:]:
+            if isinstance(extra, Resource):
+                return extra
+    return None
+
+
+class _Schema(GenerateJsonSchema):
+    """JSON Schema 2020-12, without the titles that repeat each field's name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def _input_side(
+    fields: list[inspect.Parameter],
+) -> tuple[Callable[[Any], tuple[tuple[()], dict[str, Any]]], dict[str, Any]]:
+    def collect(**payload: Any) -> Any:
+        return payload
+
+    collect.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
+    collect.__annotations__ = {field.name: field.annotation for field in fields}
+    adapter: TypeAdapter[Any] = TypeAdapter(collect)  # type: ignore[arg-type]  # a function has a schema too
+    schema = {"$schema": DIALECT, **adapter.json_schema(schema_generator=_Schema)}
+    schema.setdefault("properties", {})
+    for title in schema["properties"].values():
+        title.pop("title", None)
+    # Only the arguments' part of the call's schema is run: it gives the checked fields and calls nothing.
+    core: Any = adapter.core_schema
+    if core["type"] == "definitions":
+        arguments = {**core, "schema": core["schema"]["arguments_schema"]}
+    else:
+        arguments = core["arguments_schema"]
+    return SchemaValidator(arguments).validate_python, schema
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """`file:line` of a function, for errors."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
+def faults_of(error: ValidationError, secret: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+    """Pydantic's errors as ours: a path, a message and what was given for each; the values of `secret` fields are hidden."""
+    faults = []
+    for item in error.errors(include_url=False, include_context=False):
+        place = item["loc"]
+        fault: dict[str, Any] = {"path": path_of(place), "message": _message(item)}
+        given = item["input"]
+        missing = item["type"].startswith("missing")
+        if not missing and given is not PydanticUndefined:
+            shown = repr(given)
+            hidden = bool(place) and str(place[0]) in secret
+            fault["given"] = "***" if hidden else shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
+        fault["kind"] = item["type"]
+        faults.append(fault)
+    return faults
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    kind = item["type"]
+    if kind.startswith("missing"):
+        return "is required"
+    if kind == "unexpected_keyword_argument":
+        return "is not a field of this capability"
+    text: str = item["msg"]
+    return text[:1].lower() + text[1:]
+
+
+def path_of(place: tuple[int | str, ...]) -> str:
+    """A path as people write it: `operations[0].kind`."""
+    path = ""
+    for part in place:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path

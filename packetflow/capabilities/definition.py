@@ -1,0 +1,151 @@
+"""The `@capability` decorator: makes a plain typed function known, and leaves it a plain function."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from packetflow.capabilities.contract import Contract, DefinitionError, faults_of, place_of
+from packetflow.capabilities.effects import Effect
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ID = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+MARK = "__packetflow_capability__"
+
+
+class Capability:
+    """A capability's definition: contract, options and the function itself. Immutable once made."""
+
+    __slots__ = (
+        "blocking",
+        "contract",
+        "deprecated",
+        "description",
+        "effects",
+        "examples",
+        "function",
+        "id",
+        "intent",
+        "is_async",
+        "tags",
+        "timeout",
+        "version",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        function: Callable[..., Any],
+        *,
+        version: str = "1.0.0",
+        intent: str | None = None,
+        tags: Iterable[str] = (),
+        examples: Iterable[Mapping[str, Any]] = (),
+        effects: Iterable[Effect] = (),
+        timeout: float | None = None,
+        blocking: bool = False,
+        deprecated: str | None = None,
+    ) -> None:
+        where = place_of(function)
+        if not ID.fullmatch(id):
+            raise DefinitionError(
+                f"{where}: id {id!r}; expected a dotted lower-case name, such as ticket.open"
+            )
+        if not VERSION.fullmatch(version):
+            raise DefinitionError(
+                f"{where}: version {version!r} of {id}; expected major.minor.patch, such as 1.0.0"
+            )
+        if timeout is not None and not timeout > 0:
+            raise DefinitionError(f"{where}: timeout {timeout!r} of {id}; expected seconds above 0")
+        if isinstance(tags, str):
+            raise DefinitionError(
+                f'{where}: tags {tags!r} of {id}; expected a list of words, such as ["{tags}"]'
+            )
+        documentation = inspect.getdoc(function) or ""
+        self.id = id
+        self.function = function
+        self.version = version
+        self.intent = intent or documentation.partition("\n")[0]
+        if not self.intent:
+            raise DefinitionError(
+                f"{where}: {id} says nothing of itself; expected a docstring, or intent=..."
+            )
+        self.description = documentation
+        self.tags = tuple(tags)
+        self.effects = tuple(effects)
+        for effect in self.effects:
+            if not isinstance(effect, Effect):
+                raise DefinitionError(
+                    f"{where}: effect {effect!r} of {id}; expected an Effect, such as counter({id!r})"
+                )
+        self.timeout = timeout
+        self.blocking = blocking
+        self.deprecated = deprecated
+        self.is_async = inspect.iscoroutinefunction(function)
+        if self.is_async and blocking:
+            raise DefinitionError(f"{where}: {id} is async and blocking; expected one of them")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise DefinitionError(f"{where}: {id} is a generator function; return a list instead")
+        self.contract = Contract(function)
+        self.examples = tuple(dict(example) for example in examples)
+        for number, example in enumerate(self.examples):
+            try:
+                self.contract.validate_input(example)
+            except ValidationError as error:
+                fault = faults_of(error)[0]
+                raise DefinitionError(
+                    f"{where}: example {number} of {id} does not fit its contract: {fault['path']} {fault['message']}"
+                ) from error
+
+    @property
+    def major(self) -> int:
+        """The first number of the version."""
+        return int(self.version.partition(".")[0])
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The version as numbers, to compare."""
+        return tuple(int(part) for part in self.version.split("."))
+
+    @property
+    def source(self) -> str:
+        """file:line of the function."""
+        return place_of(self.function)
+
+    def __repr__(self) -> str:
+        return f"<Capability {self.id}@{self.version}>"
+
+
+def capability(id: str, **options: Any) -> Callable[[F], F]:
+    """Declare a function as the capability `id` (dotted, lower case).
+
+    The contract comes from the type hints, the intent from the docstring's first line. Options: version ("1.0.0"), intent,
+    tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), blocking (runs in a
+    thread, for code that waits without gevent), deprecated (what to use instead). The function may be `async def`.
+    Raises DefinitionError, with file and line, for a declaration that can't work.
+    """
+
+    def declare(function: F) -> F:
+        known = inspect.signature(Capability.__init__).parameters
+        for option in options:
+            if option not in known or option in ("self", "id", "function"):
+                names = ", ".join(name for name in known if name not in ("self", "id", "function"))
+                raise DefinitionError(
+                    f"{place_of(function)}: unknown option {option!r} of {id}; expected one of {names}"
+                )
+        setattr(function, MARK, Capability(id, function, **options))
+        return function
+
+    return declare
+
+
+def definition_of(function: Callable[..., Any]) -> Capability | None:
+    """The capability that `@capability` made of this function, or None."""
+    found = getattr(function, MARK, None)
+    return found if isinstance(found, Capability) else None

@@ -1,0 +1,58 @@
+"""Every error of PacketFlow, by one import. Each lives in the layer that raises it.
+
+PacketFlowError                       code, message for people
+├─ RequestError                       why a request has no value (packetflow.wire.errors draws its kinds)
+├─ DefinitionError                    a capability, resource or module is declared wrongly
+├─ ModuleError                        a module can't be loaded, started or found
+├─ ConfigError                        the configuration has faults, all of them in `faults`
+├─ DataFolderError                    the data folder can't be used
+└─ the supervision runtime's          packetflow.otp.errors draws them
+"""
+
+from packetflow.capabilities.contract import DefinitionError
+from packetflow.intelligence.loader import ModuleError
+from packetflow.otp.errors import PacketFlowError
+from packetflow.storage.data_folder import DataFolderError
+from packetflow.wire.errors import (
+    Cancelled,
+    Conflict,
+    ContractViolated,
+    ExecutionFailed,
+    Forbidden,
+    Internal,
+    NotFound,
+    Overloaded,
+    ProtocolError,
+    RateLimited,
+    Rejected,
+    RequestError,
+    Timeout,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    ValidationFailed,
+)
+
+__all__ = [
+    "Cancelled",
+    "Conflict",
+    "ContractViolated",
+    "DataFolderError",
+    "DefinitionError",
+    "ExecutionFailed",
+    "Forbidden",
+    "Internal",
+    "ModuleError",
+    "NotFound",
+    "Overloaded",
+    "PacketFlowError",
+    "ProtocolError",
+    "RateLimited",
+    "Rejected",
+    "RequestError",
+    "Timeout",
+    "TooLarge",
+    "Unauthenticated",
+    "Unavailable",
+    "ValidationFailed",
+]

@@ -1,0 +1,102 @@
+"""Runs coroutines beside greenlets: one asyncio loop in one greenlet of the hub's thread, shared by the nodes on it.
+
+The loop waits by gevent's selector, so it yields to the hub, patched or not (design ruling 29).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.selectors import GeventSelector
+
+T = TypeVar("T")
+
+_thread = (
+    threading.local()
+)  # a thread has one hub, and its hub has one loop: a second one in the thread can't run
+
+
+class Coroutines:
+    """A node's use of the loop. `close()` ends it with the last node that uses it."""
+
+    def __init__(self) -> None:
+        self._opened: _Loop | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it in this greenlet. Raises what it raises.
+
+        If this greenlet is ended while it waits, the coroutine is cancelled. Raises RuntimeError when
+        called from the loop itself, which would wait for itself: use `await` there.
+        """
+        if self._opened is None:
+            self._opened = _Loop.share()
+        return self._opened.run(coroutine)
+
+    def close(self) -> None:
+        """Give the loop back."""
+        if self._opened is not None:
+            self._opened.give_back()
+            self._opened = None
+
+
+class _Loop:
+    users = 0
+
+    def __init__(self) -> None:
+        self._loop = asyncio.SelectorEventLoop(GeventSelector())
+        self._greenlet = gevent.spawn(self._loop.run_forever)
+
+    @classmethod
+    def share(cls) -> _Loop:
+        found: _Loop | None = getattr(_thread, "loop", None)
+        if found is None:
+            found = _thread.loop = cls()
+        found.users += 1
+        return found
+
+    def give_back(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            _thread.loop = None
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._greenlet.join()
+            self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if gevent.getcurrent() is self._greenlet:
+            coroutine.close()
+            raise RuntimeError(
+                "a blocking call on the asyncio loop's own greenlet would wait for itself; use await there"
+            )
+        outcome: AsyncResult[T] = AsyncResult()
+        task: asyncio.Task[T] | None = None
+
+        def finished(done: asyncio.Task[T]) -> None:
+            if done.cancelled():
+                outcome.set_exception(asyncio.CancelledError())
+            elif (error := done.exception()) is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(done.result())
+
+        def begin() -> None:
+            nonlocal task
+            task = self._loop.create_task(coroutine)
+            task.add_done_callback(finished)
+
+        self._soon(begin)
+        try:
+            value: T = outcome.get()
+            return value
+        except BaseException:
+            if not outcome.ready():
+                self._soon(lambda: task.cancel() if task is not None else coroutine.close())
+            raise
+
+    def _soon(self, callback: Callable[[], Any]) -> None:
+        self._loop.call_soon_threadsafe(callback)

@@ -1,0 +1,359 @@
+"""The one door: every request, whichever way it came, passes here. One response each, always: a value or a typed error.
+
+The usual way is written out in `Door.request`: resolve, authorise, contract in, request hooks, run, contract out,
+effects, response hooks. Everything seldom (a module answered, crashed, is awaited) goes to `detours.py`. Nothing is armed
+until something blocks: the sweeper only meets requests that gave the hub a turn.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import structlog
+from gevent.timeout import Timeout as GeventTimeout
+from greenlet import GreenletExit, getcurrent, greenlet
+from pydantic import ValidationError
+
+from packetflow.capabilities.context import Call, Context, set_field
+from packetflow.capabilities.contract import faults_of
+from packetflow.node.detours import Detours, Interrupt
+from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
+from packetflow.otp.clock import Clock
+from packetflow.security.access import Session
+from packetflow.telemetry.logs import CURRENT
+from packetflow.telemetry.traces import Traces
+from packetflow.wire.errors import (
+    Cancelled,
+    ContractViolated,
+    ExecutionFailed,
+    Overloaded,
+    RequestError,
+    Unavailable,
+    ValidationFailed,
+)
+from packetflow.wire.values import NO_METADATA, Metadata, Response, make_request
+
+# Raised from outside into a greenlet that runs a request for its own program: told to the caller, after the request was ended.
+FOREIGN = (GreenletExit, GeventTimeout, KeyboardInterrupt)
+
+
+class Door(Detours):
+    """Passes requests. limit: how many may be in flight at once on the node."""
+
+    def __init__(self, routes: Routes, clock: Clock, traces: Traces, *, limit: int = 1024) -> None:
+        super().__init__(routes, clock)
+        self.routes = routes
+        self.traces = traces
+        self.limit = limit
+        self.counters: dict[str, int] = {}
+        self.log = structlog.get_logger("packetflow")
+        self.refused = 0
+        self.open = True
+        self._monotonic = clock.monotonic
+        self._number = random.Random().getrandbits
+        self._keep = traces.add
+
+    def request(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None,
+        session: Session,
+        metadata: Metadata = NO_METADATA,
+        intent: str | None = None,
+        parent: Context | None = None,
+    ) -> Response:
+        """Pass one request, in the calling greenlet. Never raises for the request's own failure: see `Response.error`."""
+        clock = self._monotonic
+        start = clock()
+        bare = None
+        grants = session.grants
+        if parent is None:
+            found: Any = grants.routes.get(capability)
+            if found is None or not self.open:
+                found = self._first(capability, session)
+        else:
+            found = grants.nested.get(capability)
+            if found is None or parent.bare is not None or parent.stage.gate is not None:
+                bare = self._hook_stack(parent)
+                found = self.routes.compile(grants, capability, True, bare)
+        if found.__class__ is Refused:
+            return self._refuse(found, capability, session, metadata, start, parent)
+        route: Route = found
+        stamps = [start, clock()]
+        stamp = stamps.append
+        me = getcurrent()
+        call: Context = Call()  # type: ignore[assignment]  # it becomes one below
+        call.door = self
+        call.number = self._number(128)
+        call.route = route
+        call.stages = route.stages
+        call.session = session
+        call.metadata = metadata
+        call.stamps = stamps
+        timeout = metadata.timeout
+        limit = start + (route.timeout if timeout is None or timeout > route.timeout else timeout)
+        call.deadline = limit if parent is None or limit < parent.deadline else parent.deadline
+        call.parent = parent
+        call.bare = None if parent is None else bare
+        call.greenlet = me
+        call.error = call.interrupt = call.notes = call.seen = None
+        call.__class__ = Context
+        in_flight = self.in_flight
+        outer = in_flight.get(me)
+        if outer is None and len(in_flight) >= self.limit:
+            return self._overloaded(call)
+        in_flight[me] = call
+        if not self.sweeping:
+            self.sweep()
+        token = CURRENT.set(call)
+        error: RequestError | None = route.refusal
+        value: Any = None
+        foreign: BaseException | None = None
+        responses = route.responses
+        try:
+            try:
+                if error is not None:
+                    raise error
+                if payload.__class__ is not dict:
+                    payload = self._mapping(route, payload)
+                fields = route.validate_input(payload)[1]
+                stamp(clock())
+                answered = False
+                plan: object | None = None
+                if route.requests:
+                    request = make_request(route.id, fields, intent, metadata=metadata)
+                    hooks = route.requests
+                    while True:  # passes once; again only after a module crashed or answered something
+                        try:
+                            for gate, hook in hooks:
+                                if gate.busy is None:
+                                    gate.busy = call
+                                else:
+                                    gate.enter(call)
+                                answer = hook(request, call)
+                                if gate.busy is call and gate.queue is None:
+                                    gate.busy = None
+                                else:
+                                    gate.leave(call)
+                                stamp(clock())
+                                if answer is not None:
+                                    break
+                            else:
+                                break
+                        except BaseException as crash:
+                            hooks = self.request_hook_crashed(call, gate, crash)
+                        else:
+                            request, fields, hooks, answered, value = self.request_hook_answered(
+                                call, gate, answer, request, fields
+                            )
+                            plan = request.plan
+                            if answered:
+                                break
+                    if call.route is not route:
+                        route = call.route
+                if not answered:
+                    value = route.invoke(fields, call) if plan is None else self.run_plan(call, request)
+                    stamp(clock())
+                if value.__class__ is not route.returns:
+                    value = route.validate_output(value)
+                stamp(clock())
+                if route.effects and not answered:
+                    self.apply_effects(call, route, value)
+                    stamp(clock())
+                if call.stages is not route.stages:
+                    responses = self.responses_entered(call)
+            except Exception as failure:
+                error = self._failed(call, route, failure)
+            except Interrupt as interrupt:
+                error = interrupt.error
+                if interrupt.call is not call:
+                    foreign = interrupt  # an outer request of this greenlet is meant: end this one on the way
+            except BaseException as failure:
+                error = self._crashed(call, route, failure)
+                if session.door == "local" and parent is None and isinstance(failure, FOREIGN):
+                    foreign = failure
+            if error is not None:
+                value = None
+                set_field(call, "error", error)
+                responses = self.responses_entered(call)
+            response = Response(value, error, call)
+            if responses:
+                hooks = responses
+                while True:
+                    try:
+                        for gate, hook in hooks:
+                            if gate.busy is None:
+                                gate.busy = call
+                            else:
+                                gate.enter(call)
+                            answer = hook(response, call)
+                            if gate.busy is call and gate.queue is None:
+                                gate.busy = None
+                            else:
+                                gate.leave(call)
+                            stamp(clock())
+                            if answer is not None:
+                                break
+                        else:
+                            break
+                    except BaseException as crash:
+                        response, hooks = self.response_hook_crashed(call, gate, crash, response, responses)
+                    else:
+                        response, hooks = self.response_hook_answered(call, gate, answer, response, responses)
+        finally:
+            CURRENT.reset(token)
+            if outer is None:
+                del in_flight[me]
+            else:
+                in_flight[me] = outer
+        if response.error is not None:
+            set_field(call, "error", response.error)
+            call.route.registered.errors += 1
+        if call.stages is route.stages:
+            route.count += 1
+            if route.retired:
+                self.routes.fold(route)
+        else:
+            self.count_entered(call)
+        self._keep(call)
+        if foreign is not None:
+            raise foreign
+        return response
+
+    # ---- what does not go the usual way -------------------------------------------------------------------------------
+
+    def _first(self, capability: str, session: Session) -> Route | Refused:
+        """The route of an outermost request that has none yet, or while the node drains."""
+        if not self.open and not session.operator:
+            return Refused(Unavailable("the node is stopping", retry_after=1.0))
+        return self.routes.compile(session.grants, capability, False)
+
+    @staticmethod
+    def _hook_stack(parent: Context) -> Mapping[str, Any] | None:
+        """The modules whose hooks made this request, which it skips."""
+        gate = parent.stage.gate
+        if gate is None:
+            return parent.bare
+        return {**(parent.bare or {}), gate.name: gate}
+
+    @staticmethod
+    def _mapping(route: Route, payload: Any) -> dict[str, Any]:
+        if payload is None:
+            return {}
+        if isinstance(payload, Mapping):
+            return dict(payload)
+        fault = {
+            "path": "",
+            "message": "expected fields by name",
+            "given": type(payload).__name__,
+            "kind": "dict_type",
+        }
+        raise ValidationFailed(
+            f"{route.id}: expected fields by name, got {type(payload).__name__}", {"faults": [fault]}
+        )
+
+    def _refuse(
+        self,
+        refused: Refused,
+        capability: str,
+        session: Session,
+        metadata: Metadata,
+        start: float,
+        parent: Context | None,
+    ) -> Response:
+        self.refused += 1
+        call: Context = Call()  # type: ignore[assignment]
+        call.door, call.number, call.route = self, self._number(128), Nowhere(capability)
+        call.stages, call.stamps = (RESOLVE,), [start, self._monotonic()]
+        call.session, call.metadata, call.parent = session, metadata, parent
+        call.deadline, call.greenlet, call.error = start, None, refused.error
+        call.bare = call.interrupt = call.notes = call.seen = None
+        call.__class__ = Context
+        self._keep(call)
+        return Response(None, refused.error, call)
+
+    def _overloaded(self, call: Context) -> Response:
+        error = Overloaded(f"{self.limit} requests are in flight on this node, its limit", retry_after=0.1)
+        set_field(call, "error", error)
+        self.refused += 1
+        self._keep(call)
+        return Response(None, error, call)
+
+    def _failed(self, call: Context, route: Route, failure: Exception) -> RequestError:
+        """The typed error for what a request ended with."""
+        if isinstance(failure, RequestError):
+            if call.stage.kind == "run":
+                route = call.route
+                route.registered.last_error = f"{failure.code}: {failure}"
+            return failure
+        if isinstance(failure, ValidationError):
+            kind = call.stage
+            if kind.name == "contract in":
+                return self.invalid_input(call.route, failure)
+            if kind.name == "contract out":
+                return self._contract_violated(call, failure)
+        return self._crashed(call, route, failure)
+
+    @staticmethod
+    def invalid_input(route: Route, failure: ValidationError) -> ValidationFailed:
+        """`validation_failed`, with a path and the reason of each fault."""
+        faults = faults_of(failure)
+        first = f"{faults[0]['path']} {faults[0]['message']}" if faults[0]["path"] else faults[0]["message"]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return ValidationFailed(f"{route.id}: {first}{more}", {"faults": faults})
+
+    def _contract_violated(self, call: Context, failure: ValidationError) -> ContractViolated:
+        route: Route = call.route
+        # The paths go to the log, where the capability's author looks; nothing of the value goes to the caller.
+        places = [f"{fault['path'] or 'result'} {fault['message']}" for fault in faults_of(failure)]
+        route.registered.last_error = f"contract_violated: {places[0]}"
+        self.log.error(
+            "contract violated", trace=call.id[:8], capability=route.id, version=route.version, faults=places
+        )
+        return ContractViolated(
+            f"{route.id} answered what its contract does not allow", {"capability": route.id}
+        )
+
+    def _crashed(self, call: Context, route: Route, failure: BaseException) -> ExecutionFailed:
+        route = call.route
+        name = type(failure).__name__
+        route.registered.last_error = f"{name}: {failure}"
+        self.log.error(
+            "capability failed",
+            trace=call.id[:8],
+            capability=route.id,
+            version=route.version,
+            exc_info=failure,
+        )
+        return ExecutionFailed(f"{route.id} failed: {name}", {"capability": route.id, "type": name})
+
+    def apply_effects(self, call: Context, route: Route, value: Any) -> None:
+        """Run the declared effects in order; one that fails is noted and logged, and the answer stands."""
+        for effect in route.effects:
+            try:
+                effect.apply(call, value)
+            except Exception as failure:
+                self.note(call, "crashed", f"effect {effect.name}: {failure!r}")
+                self.log.error("effect failed", trace=call.id[:8], effect=effect.name, exc_info=failure)
+
+    def active(self) -> Iterator[Context]:
+        """Every request under way, the outer ones of nested ones too."""
+        for call in list(self.in_flight.values()):
+            yield call
+            while call.parent is not None and call.parent.greenlet is call.greenlet:
+                call = call.parent
+                yield call
+
+    # ---- ending requests ----------------------------------------------------------------------------------------------
+
+    def cancel(self, waiting: greenlet, reason: RequestError | None = None) -> bool:
+        """End the requests that this greenlet is running, from the outermost on. False if there is none."""
+        call = self.in_flight.get(waiting)
+        if call is None:
+            return False
+        while call.parent is not None and call.parent.greenlet is waiting:
+            call = call.parent
+        self.interrupt(call, reason or Cancelled("cancelled by the caller"))
+        return True

@@ -1,0 +1,201 @@
+"""Routes: everything about a capability that can be known before the payload, compiled once per set of rights at a swap."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.intelligence.chain import Hooks, ModuleChain
+from packetflow.intelligence.gate import Gate
+from packetflow.security.access import Grants
+from packetflow.wire.errors import Forbidden, NotFound, RequestError
+
+NO_MODULES = ModuleChain()
+SHOWN = 200  # characters that are kept of a name that nobody has
+
+
+class Stage:
+    """One stage of a request's way: its name and kind in a trace, and the gate whose timeout rules there."""
+
+    __slots__ = ("gate", "kind", "name")
+
+    def __init__(self, name: str, kind: str, gate: Gate | None = None) -> None:
+        self.name = name
+        self.kind = kind
+        self.gate = gate
+
+
+RESOLVE = Stage("resolve", "session")
+CONTRACT_IN = Stage("contract in", "contract")
+CONTRACT_OUT = Stage("contract out", "contract")
+EFFECTS = Stage("effects", "effects")
+
+
+class Route:
+    """What one capability is to one set of rights under one chain. A request keeps the route it began with.
+
+    count: the requests that went the usual way; the others are counted where they leave it.
+    """
+
+    __slots__ = (
+        "count",
+        "effects",
+        "id",
+        "invoke",
+        "plans",
+        "refusal",
+        "registered",
+        "requests",
+        "responses",
+        "retired",
+        "returns",
+        "stages",
+        "timeout",
+        "validate_input",
+        "validate_output",
+        "version",
+    )
+
+    def __init__(
+        self,
+        registered: Registered,
+        hooks: tuple[Hooks, Hooks, Hooks],
+        timeout: float,
+        refusal: RequestError | None,
+    ) -> None:
+        definition = registered.definition
+        contract = definition.contract
+        self.registered = registered
+        self.id = definition.id
+        self.version = definition.version
+        self.refusal = refusal
+        self.invoke: Callable[..., Any] = registered.invoke
+        self.validate_input = contract.validate_input
+        self.validate_output = contract.validate_output
+        self.returns = contract.returns
+        self.effects = definition.effects
+        self.requests, self.plans, self.responses = hooks
+        self.timeout = definition.timeout or timeout
+        run = Stage(f"{definition.id}@{definition.version}", "run")
+        self.stages = (
+            RESOLVE,
+            CONTRACT_IN,
+            *(Stage(gate.name, "request", gate) for gate, _ in self.requests),
+            run,
+            CONTRACT_OUT,
+            *((EFFECTS,) if self.effects else ()),
+            *(Stage(gate.name, "response", gate) for gate, _ in self.responses),
+        )
+        self.count = 0
+        self.retired = False
+
+    @property
+    def run_stage(self) -> Stage:
+        """The stage in which the capability itself runs."""
+        found: Stage = self.stages[2 + len(self.requests)]
+        return found
+
+
+class Refused:
+    """Stands for a route where there is none: nobody has this capability. Not remembered, so that misspellings fill no memory."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: RequestError) -> None:
+        self.error = error
+
+
+class Nowhere:
+    """Stands in a refused request's trace for the route that it did not find."""
+
+    __slots__ = ("id", "version")
+
+    def __init__(self, capability: str) -> None:
+        self.id, _, self.version = capability[:SHOWN].partition("@")
+
+
+class Routes:
+    """Compiles routes from the catalogue and the chain, both swapped in one assignment, and keeps the counts of retired ones."""
+
+    def __init__(self, timeout: float, escapes: frozenset[str] = frozenset()) -> None:
+        self.timeout = timeout
+        # Capabilities that no module stands before when the operator asks (design ruling 7).
+        self.escapes = escapes
+        self.catalogue = Catalogue()
+        self.chain = ModuleChain()
+        self._grants: dict[tuple[frozenset[str], bool], Grants] = {}
+        self._live: list[Route] = []
+
+    def grants(self, patterns: Iterable[str], operator: bool = False) -> Grants:
+        """The grants of these patterns: one object for all sessions of the same rights."""
+        key = (frozenset(patterns), operator)
+        found = self._grants.get(key)
+        if found is None:
+            found = self._grants[key] = Grants(patterns, operator)
+        return found
+
+    def swap(self, *, catalogue: Catalogue | None = None, chain: ModuleChain | None = None) -> None:
+        """Put a new catalogue or chain in place. Requests under way keep the routes that they began with."""
+        if catalogue is not None:
+            self.catalogue = catalogue
+        if chain is not None:
+            self.chain = chain
+        for grants in self._grants.values():
+            grants.routes, grants.nested = {}, {}  # new dicts, so that no request sees half
+        retired, self._live = self._live, []
+        for route in retired:
+            route.retired = True
+            self.fold(route)
+
+    def compile(
+        self, grants: Grants, name: str, nested: bool, bare: Mapping[str, Any] | None = None
+    ) -> Route | Refused:
+        """The route of a capability (`id`, or `id@version`) for these rights; remembered unless `bare` leaves modules out."""
+        registered = self.catalogue.find(name)
+        if registered is None:
+            return Refused(self._unknown(grants, name))
+        definition = registered.definition
+        refusal: RequestError | None = None
+        if not grants.allow(definition.id):
+            refusal = Forbidden(f"{definition.id} is not granted to you", {"capability": definition.id})
+        escapes = grants.operator and definition.id in self.escapes
+        chain = NO_MODULES if escapes else self.chain
+        hooks = chain.hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
+        route = Route(registered, hooks, self.timeout, refusal)
+        if bare:
+            route.retired = True  # used once: its counts are folded at its end
+        else:
+            (grants.nested if nested else grants.routes)[name] = route
+            self._live.append(route)
+        return route
+
+    def _unknown(self, grants: Grants, name: str) -> NotFound:
+        id, _, version = name.partition("@")
+        versions = [registered.definition.version for registered in self.catalogue.versions(id)]
+        if versions and grants.allow(id):
+            return NotFound(
+                f"{id} has no version {version!r}; there is {', '.join(versions)}",
+                {"capability": id, "versions": versions},
+            )
+        known = [known for known in self.catalogue.ids if grants.allow(known)]
+        nearest = difflib.get_close_matches(id, known, n=3, cutoff=0.5)
+        hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+        return NotFound(f"no capability {id!r}{hint}", {"capability": id, "nearest": nearest})
+
+    def fold(self, route: Route) -> None:
+        """Move a retired route's counts to where they are kept."""
+        route.registered.calls += route.count
+        for gate in self._gates(route):
+            gate.handled += route.count
+        route.count = 0
+
+    def totals(self) -> None:
+        """Bring every count up to date, for who wants to read them."""
+        for route in self._live:
+            self.fold(route)
+
+    @staticmethod
+    def _gates(route: Route) -> set[Gate]:
+        return {gate for gate, _ in route.requests} | {gate for gate, _ in route.responses}

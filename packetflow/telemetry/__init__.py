@@ -1,0 +1,1 @@
+"""What a node records: traces, logs, what changed on the way."""

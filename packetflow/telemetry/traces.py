@@ -1,0 +1,154 @@
+"""The traces of a node: the last requests in a ring, the failed ones a while longer, turned into spans only when
+somebody looks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from packetflow.otp.clock import Clock
+
+OVERHEAD = 1_500  # bytes a trace takes by estimate, without what modules noted
+SHORTEST = 4  # letters of an id that are enough to ask for it
+HIDDEN = "***"
+
+
+class Traces:
+    """The last `keep` requests, and beside them the last failed or changed ones. A trace is the request's Context."""
+
+    def __init__(self, clock: Clock, keep: int = 1000, memory: int = 64 << 20) -> None:
+        self._clock = clock
+        size = max(1, min(keep, memory // OVERHEAD))
+        self._recent: deque[Any] = deque(maxlen=size)
+        self._notable: deque[Any] = deque(maxlen=max(1, size // 4))
+        self._append = self._recent.append
+
+    def add(self, call: Any) -> None:
+        """Keep a finished request."""
+        self._append(call)
+        if call.error is not None or call.notes is not None:
+            self._notable.append(call)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The newest first, each once."""
+        seen = set()
+        for call in (*reversed(self._recent), *reversed(self._notable)):
+            if call.number not in seen:
+                seen.add(call.number)
+                yield call
+
+    def last(self) -> Any | None:
+        """The outermost request that ended last, the node's own (`system.*`) aside."""
+        for call in self:
+            if call.parent is None and not call.capability.startswith("system."):
+                return call
+        return None
+
+    def find(self, prefix: str) -> list[Any]:
+        """The traces whose id begins so, a unique one if it is long enough to be."""
+        return [call for call in self if call.id.startswith(prefix.lower())]
+
+    def durations(self, capability: str) -> list[float]:
+        """Seconds that the kept requests of a capability took, in ascending order."""
+        return sorted(call.duration for call in self._recent if call.capability == capability)
+
+    def module_times(self) -> dict[str, list[float]]:
+        """Seconds that each module took of the kept requests, all its hooks of one request together."""
+        times: dict[str, list[float]] = {}
+        for call in self._recent:
+            stamps = call.stamps
+            own: dict[str, float] = {}
+            for place, stage in enumerate(call.stages[: len(stamps) - 1]):
+                if stage.gate is not None:
+                    own[stage.name] = own.get(stage.name, 0.0) + stamps[place + 1] - stamps[place]
+            for name, seconds in own.items():
+                times.setdefault(name, []).append(seconds)
+        return times
+
+    def started(self, call: Any) -> str:
+        """When a request started, RFC 3339 in UTC: the stamps are monotonic, so it is counted back from now."""
+        ago = self._clock.monotonic() - call.stamps[0]
+        begin = self._clock.utc() - timedelta(seconds=ago)
+        return begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def row(self, call: Any) -> dict[str, Any]:
+        """One line about a trace."""
+        return {
+            "id": call.id,
+            "capability": call.capability,
+            "version": call.version,
+            "principal": call.principal,
+            "tenant": call.tenant,
+            "door": call.session.door,
+            "started": self.started(call),
+            "outcome": "ok" if call.error is None else call.error.code,
+            "duration": call.duration,
+        }
+
+    def as_data(self, call: Any, values: bool = True) -> dict[str, Any]:
+        """A trace in full: its spans in order, what each module did, and the requests it made."""
+        spans = self._spans(call, values)
+        data = self.row(call)
+        data["module_time"] = sum(
+            span["self"] for span in spans if span["kind"] in ("request", "plan", "response")
+        )
+        data["parent"] = call.parent.id if call.parent is not None else None
+        if call.metadata.traceparent:
+            data["traceparent"] = call.metadata.traceparent
+        if call.error is not None:
+            data["error"] = call.error.as_dict()
+        data["spans"] = spans
+        data["children"] = [
+            self.as_data(child, values) for child in reversed(list(self)) if child.parent is call
+        ]
+        return data
+
+    def _spans(self, call: Any, values: bool) -> list[dict[str, Any]]:
+        notes: dict[int, list[dict[str, Any]]] = {}
+        for place, what, detail in _masked(call.notes or (), values):
+            notes.setdefault(place, []).append({"what": what, "detail": detail})
+        spans = []
+        stamps = call.stamps
+        for place, stage in enumerate(call.stages[: len(stamps) - 1]):
+            span: dict[str, Any] = {
+                "where": stage.name,
+                "kind": stage.kind,
+                "start": stamps[place] - stamps[0],
+                "self": stamps[place + 1] - stamps[place],
+            }
+            if stage.gate is not None:
+                gate = stage.gate
+                span["priority"] = gate.response_priority if stage.kind == "response" else gate.priority
+            if place in notes:
+                span["notes"] = notes[place]
+            spans.append(span)
+        return spans
+
+
+def _masked(notes: Any, values: bool) -> list[tuple[int, str, Any]]:
+    """The notes, with every place that one module hides hidden in all of them (design ruling 17)."""
+    hidden = {
+        row["path"]
+        for _, _, detail in notes
+        if isinstance(detail, list)
+        for row in detail
+        if row["after"] == HIDDEN or row["before"] == HIDDEN
+    }
+    shown = []
+    for place, what, detail in notes:
+        if isinstance(detail, list):
+            detail = [
+                row
+                if values and row["path"] not in hidden
+                else {"path": row["path"], "before": HIDDEN, "after": HIDDEN}
+                for row in detail
+            ]
+        shown.append((place, what, detail))
+    return shown
+
+
+def quantile(ordered: list[float], share: float) -> float | None:
+    """The value below which this share of an ordered list lies; None of an empty one."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
