@@ -50,7 +50,10 @@ class Registered:
             if context_name is not None:
                 fields[context_name] = context
             if pool is not None:
-                return pool.apply(function, (), fields)
+                good, outcome = pool.apply(_caught, (function, fields))
+                if good:
+                    return outcome
+                raise outcome
             if self.definition.is_async:
                 return run_async(function(**fields))
             return function(**fields)
@@ -68,6 +71,14 @@ class Registered:
 
     def __repr__(self) -> str:
         return f"<Registered {self.definition.id}@{self.definition.version}>"
+
+
+def _caught(function: Callable[..., Any], fields: dict[str, Any]) -> tuple[bool, Any]:
+    """Run in a thread of the pool, which would print what is raised there as if nobody saw to it."""
+    try:
+        return True, function(**fields)
+    except BaseException as error:  # noqa: BLE001  # raised again in the greenlet that waits
+        return False, error
 
 
 class Catalogue:

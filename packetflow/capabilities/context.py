@@ -111,6 +111,11 @@ class Context(Call):
         return self.stages[place] if place < len(self.stages) else self.stages[-1]
 
     @property
+    def began(self) -> bool:
+        """Whether the capability itself was entered."""
+        return any(stage.kind == "run" for stage in self.stages[: len(self.stamps)])
+
+    @property
     def required_fields(self) -> frozenset[str]:
         """The fields that the answer must have by its contract."""
         return frozenset(self.route.registered.definition.contract.provides.get("required", ()))

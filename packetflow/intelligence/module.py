@@ -19,7 +19,7 @@ RESPONSE_ANSWERS = (Continue, Transform, Reject)
 class ModuleConfig(BaseModel):
     """The base of a module's configuration: fields with types and defaults; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Module:
@@ -33,7 +33,8 @@ class Module:
     Set before `init`: `name` (of this instance), `config`, `clock` (`self.clock.monotonic()`), `log` (a structlog logger).
     """
 
-    Config: ClassVar[type[BaseModel]] = ModuleConfig
+    class Config(ModuleConfig):
+        """What may be set; derive from it."""
 
     #: Says that the module hides what it touches: those fields show as `***` in traces.
     redacts: ClassVar[bool] = False

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
 from packetflow.node.detours import Detours, Interrupt
+from packetflow.node.idempotency import Idempotency
 from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
@@ -48,6 +49,7 @@ class Door(Detours):
         self.traces = traces
         self.limit = limit
         self.counters: dict[str, int] = {}
+        self.idempotency = Idempotency(clock)
         self.log = structlog.get_logger("packetflow")
         self.refused = 0
         self.open = True
@@ -65,6 +67,8 @@ class Door(Detours):
         parent: Context | None = None,
     ) -> Response:
         """Pass one request, in the calling greenlet. Never raises for the request's own failure: see `Response.error`."""
+        if metadata.idempotency_key is not None:
+            return self._once(capability, payload, session, metadata, intent)
         clock = self._monotonic
         start = clock()
         bare = None
@@ -223,6 +227,27 @@ class Door(Detours):
         return response
 
     # ---- what does not go the usual way -------------------------------------------------------------------------------
+
+    def _once(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None,
+        session: Session,
+        metadata: Metadata,
+        intent: str | None,
+    ) -> Response:
+        """A request with an idempotency key: run if it is the first with it."""
+        key = metadata.idempotency_key or ""
+        timeout = self.routes.timeout if metadata.timeout is None else metadata.timeout
+        bare = Metadata(metadata.timeout, None, metadata.traceparent)
+        return self.idempotency.once(
+            key,
+            capability,
+            payload,
+            session,
+            timeout,
+            lambda: self.request(capability, payload, session, bare, intent),
+        )
 
     def _first(self, capability: str, session: Session) -> Route | Refused:
         """The route of an outermost request that has none yet, or while the node drains."""

@@ -11,6 +11,7 @@ from gevent.event import Event
 
 from packetflow import Context, Module, capability
 from packetflow.errors import Cancelled
+from packetflow.wire.values import Metadata
 from tests.node.passing import Passing, gate
 from tests.node.test_door import Recorder, module
 
@@ -209,14 +210,14 @@ def test_who_waits_at_a_gate_is_let_in_in_order() -> None:
 
     class Slow(Module):
         def handle_request(self, request: Any, context: Context) -> Any:
-            order.append(int(context.metadata.idempotency_key or 0))
+            order.append(int(context.metadata.traceparent or 0))
             gevent.sleep(0.001)
 
     passing = Passing([quick], [gate(Slow(), "slow")])
-    from packetflow.wire.values import Metadata
 
     def ask(number: int) -> Any:
-        return passing.door.request("work.quick", {}, passing.session, Metadata(idempotency_key=str(number)))
+        metadata = Metadata(traceparent=str(number))
+        return passing.door.request("work.quick", {}, passing.session, metadata)
 
     gevent.joinall([gevent.spawn(ask, number) for number in range(10)])
     assert order == list(range(10))

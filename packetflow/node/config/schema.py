@@ -1,0 +1,473 @@
+"""What a configuration holds: the typed, immutable `NodeConfig` and its parts. Where it comes from is in sources.py.
+
+Every field says what it means; docs/configuration.md and `packetflow config schema` are made from this file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from packetflow.node.config.faults import KeyPath, nearest
+from packetflow.node.config.fields import (
+    KIB,
+    MIB,
+    Count,
+    Duration,
+    Expect,
+    File,
+    Files,
+    Name,
+    Port,
+    Section,
+    Size,
+    Switch,
+    Table,
+    Wait,
+    Word,
+    Words,
+    listed,
+)
+
+
+def _unlimited(value: object) -> object:
+    return 0 if value == "unlimited" else value
+
+
+def _included(value: object) -> object:
+    return value["files"] if isinstance(value, Mapping) and set(value) == {"files"} else value
+
+
+def _matched(value: object) -> object:
+    return {"capabilities": value} if isinstance(value, list | tuple) else value
+
+
+class NodeSection(Section):
+    """The node itself."""
+
+    name: Name = Field(
+        default="node", description="The node's name, as `packetflow status` and traces show it."
+    )
+    data_folder: File = Field(
+        default=Path("run"),
+        description="Where the node keeps its lock, admin socket, overlay and stores; relative to the project folder. "
+        "Belongs to one node at a time.",
+    )
+    watch: Switch = Field(
+        default=False,
+        description="Whether modules and capability files are loaded again when they change (polled each second).",
+    )
+
+
+class TcpSection(Section):
+    """The door for msgpack frames."""
+
+    enabled: Switch = Field(default=True, description="Whether the door is there.")
+    host: Annotated[Word, Expect("a host name or address", '"127.0.0.1"')] = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Elsewhere than loopback needs `access.insecure = true`.",
+    )
+    port: Port = Field(default=7420, description="Port to listen on; 0 takes any free one.")
+
+
+class HttpSection(Section):
+    """The door for HTTP/1.1."""
+
+    enabled: Switch = Field(default=True, description="Whether the door is there.")
+    host: Annotated[Word, Expect("a host name or address", '"127.0.0.1"')] = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Elsewhere than loopback needs `access.insecure = true`.",
+    )
+    port: Port = Field(default=7421, description="Port to listen on; 0 takes any free one.")
+    allowed_hosts: Annotated[Words, Expect("a list of host names", '["desk.example.org"]')] = Field(
+        default=(), description="Host headers accepted besides loopback's; others get 421."
+    )
+    allowed_origins: Annotated[Words, Expect("a list of origins", '["https://desk.example.org"]')] = Field(
+        default=(), description="Browser origins accepted; a request with any other Origin gets 403."
+    )
+
+
+class AccessSection(Section):
+    """Who may call what, until there is authentication."""
+
+    insecure: Switch = Field(
+        default=False,
+        description="Allows doors elsewhere than on loopback although callers are not authenticated: whoever reaches "
+        "the port may call what `local` allows.",
+    )
+    local: Annotated[Words, Expect("a list of capability patterns", '["ticket.*"]')] = Field(
+        default=("*",),
+        description="Capability patterns for callers in process and by tcp and http. `*` does not cover `system.*`.",
+    )
+    operator: Annotated[Words, Expect("a list of capability patterns", '["*", "system.*"]')] = Field(
+        default=("*", "system.*"),
+        description="Capability patterns for callers by the admin socket (the command line).",
+    )
+
+
+class LimitsSection(Section):
+    """How much of anything."""
+
+    frame: Size = Field(default=MIB, description="Largest frame or HTTP body.")
+    payload: Size = Field(default=MIB, description="Largest payload of a request, decoded.")
+    depth: Annotated[int, Strict(), Field(ge=1, le=256), Expect("an integer from 1 to 256", "32")] = Field(
+        default=32, description="Deepest nesting of a payload."
+    )
+    string: Size = Field(default=256 * KIB, description="Longest string in a payload.")
+    collection: Count = Field(default=10_000, description="Most items in one list or table of a payload.")
+    in_flight_session: Count = Field(
+        default=64, description="Most requests under way for one session; more are `overloaded`."
+    )
+    in_flight_node: Count = Field(
+        default=1024, description="Most requests under way on the node; more are queued."
+    )
+    queue: Count = Field(default=256, description="Most requests that wait; more are `overloaded`.")
+    connections: Count = Field(
+        default=1000, description="Most connections at each door; more are closed at once."
+    )
+
+
+class TimeoutsSection(Section):
+    """How long anything may take."""
+
+    request: Duration = Field(default=30.0, description="A request that names no timeout of its own.")
+    hook: Duration = Field(
+        default=1.0, description="A module's hook, where the module's entry names no `timeout`."
+    )
+    start: Duration = Field(default=30.0, description="The start of a module or resource.")
+    shutdown: Duration = Field(
+        default=5.0, description="The end of a module or other child, before it is killed."
+    )
+    drain: Wait = Field(
+        default=30.0, description="Requests under way when the node stops; 0 cancels them at once."
+    )
+
+
+class LogSection(Section):
+    """The log, on standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Expect("debug, info, warning or error")
+    ] = Field(default="info", description="The least severity that is written.")
+    format: Annotated[Literal["auto", "console", "json"], Expect("auto, console or json")] = Field(
+        default="auto",
+        description="`console` for people, `json` one object a line, `auto`: console on a terminal.",
+    )
+
+
+class TracesSection(Section):
+    """Traces kept in memory."""
+
+    keep: Count = Field(default=1000, description="How many finished requests are kept.")
+    memory: Size = Field(default=64 * MIB, description="How much memory they may take; the oldest go first.")
+
+
+class CapabilityEntry(Section):
+    """One source of capabilities: a file or folder by `path`, or an importable package by `module`."""
+
+    path: File | None = Field(
+        default=None, description="A Python file, or a folder of them; relative to the project folder."
+    )
+    module: (
+        Annotated[str, Field(min_length=1, max_length=255), Expect("a module's dotted name", '"shop.orders"')]
+        | None
+    ) = Field(default=None, description="An importable module's dotted name, instead of `path`.")
+    config: Table = Field(
+        default_factory=dict,
+        description="What its resources get as `settings.config`. Secrets by reference only.",
+    )
+
+
+class Excluded(Section):
+    """What a module leaves alone."""
+
+    capabilities: Words = Field(default=(), description="Capability patterns that are left out.")
+    tags: Words = Field(default=(), description="Tags that are left out.")
+    principals: Words = Field(default=(), description="Callers that are left out.")
+    tenants: Words = Field(default=(), description="Tenants that are left out.")
+
+
+class Match(Section):
+    """Which requests a module sees: those that fit every list here (a list is met by any of its items)."""
+
+    capabilities: Words = Field(default=("*",), description="Capability patterns.")
+    tags: Words = Field(default=(), description="Tags, of which the capability has one; empty: any.")
+    principals: Words = Field(default=(), description="Patterns of callers; empty: any.")
+    tenants: Words = Field(default=(), description="Patterns of tenants; empty: any.")
+    not_: Annotated[Excluded, Expect("a table", '{ tags = ["internal"] }')] = Field(
+        default=Excluded(), alias="not", description="What is left out although it fits."
+    )
+
+
+class ModuleEntry(Section):
+    """One module in the chain."""
+
+    name: Name = Field(description="The instance's name, unique on the node.")
+    module: Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,127}(:[A-Za-z_]\w{0,127})?$"),
+        Expect("the name of a folder on module_path", '"rate_limit"'),
+    ] = Field(
+        default="",
+        description="The module it runs: a folder on `module_path`. Default: `name`.",
+        validate_default=False,
+    )
+    priority: Annotated[
+        int, Strict(), Field(ge=0, le=1_000_000), Expect("an integer from 0 to 1000000", "150")
+    ] = Field(default=500, description="Place in the chain: lower sees requests earlier and responses later.")
+    match: Annotated[
+        Match,
+        BeforeValidator(_matched, json_schema_input_type=tuple[str, ...] | Match),
+        Expect("a list of capability patterns, or a table", '["ticket.*"]'),
+    ] = Field(
+        default=Match(),
+        description="Which requests it sees: a list of capability patterns, or a table of capabilities, tags, "
+        "principals, tenants and not.",
+    )
+    scope: Annotated[Literal["all", "edge"], Expect("all or edge")] = Field(
+        default="all", description="`edge`: only requests from outside, not those that capabilities make."
+    )
+    on_error: Annotated[Literal["fail", "skip", "reject"], Expect("fail, skip or reject")] | None = Field(
+        default=None,
+        description="What becomes of a request when the module fails. Default: `fail`, and `skip` for modules that only "
+        "watch responses.",
+    )
+    timeout: Duration = Field(default=1.0, description="Longest run of one hook. Default: `timeouts.hook`.")
+    max_concurrency: Annotated[
+        int,
+        Strict(),
+        BeforeValidator(_unlimited),
+        Field(ge=0, le=10**9),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": "unlimited"}]}),
+        Expect('an integer of at least 1, or "unlimited" (0)', "1"),
+    ] = Field(
+        default=1, description='Hooks at the same time; more wait in order. "unlimited" (or 0): no bound.'
+    )
+    enabled: Switch = Field(default=True, description="Whether it is in the chain from the start.")
+    config: Table = Field(
+        default_factory=dict, description="The module's own configuration, checked by its `Config` class."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _run_its_name(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "module" not in data and isinstance(data.get("name"), str):
+            return {**data, "module": data["name"]}
+        return data
+
+
+class NodeConfig(Section):
+    """The configuration of a node. `NodeConfig()` is a node that serves its own capabilities only."""
+
+    include: Annotated[
+        Files, BeforeValidator(_included, json_schema_input_type=tuple[str, ...] | dict[str, list[str]])
+    ] = Field(
+        default=(),
+        description="Further files, relative to this one. This file's values win; `[[modules]]` and "
+        "`[[capabilities]]` of both count.",
+    )
+    module_path: Files = Field(
+        default=(Path("modules"),),
+        description="Folders that hold modules, searched in order; relative to the project folder.",
+    )
+    node: NodeSection = Field(default=NodeSection(), description="The node itself.")
+    tcp: TcpSection = Field(default=TcpSection(), description="The door for msgpack frames.")
+    http: HttpSection = Field(default=HttpSection(), description="The door for HTTP.")
+    access: AccessSection = Field(default=AccessSection(), description="Who may call what.")
+    limits: LimitsSection = Field(default=LimitsSection(), description="How much of anything.")
+    timeouts: TimeoutsSection = Field(default=TimeoutsSection(), description="How long anything may take.")
+    log: LogSection = Field(default=LogSection(), description="The log.")
+    traces: TracesSection = Field(default=TracesSection(), description="Traces kept in memory.")
+    capabilities: Annotated[
+        tuple[CapabilityEntry, ...],
+        BeforeValidator(listed),
+        Expect("tables under [[capabilities]]", '[[capabilities]] path = "capabilities.py"'),
+    ] = Field(default=(), description="Where capabilities come from, one table each.")
+    modules: Annotated[
+        tuple[ModuleEntry, ...],
+        BeforeValidator(listed),
+        Expect("tables under [[modules]]", '[[modules]] name = "rate_limit"'),
+    ] = Field(default=(), description="The modules of the chain, one table each.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down_the_hook_timeout(cls, data: Any) -> Any:
+        """A module's entry without a timeout has `timeouts.hook`."""
+        if not isinstance(data, Mapping):
+            return data
+        timeouts, modules = data.get("timeouts"), data.get("modules")
+        hook = timeouts.get("hook") if isinstance(timeouts, Mapping) else getattr(timeouts, "hook", None)
+        if hook is None or not isinstance(modules, list | tuple):
+            return data
+        try:
+            TimeoutsSection(hook=hook)
+        except ValueError:
+            return data  # its own fault is told at its own place
+        filled = [
+            {**entry, "timeout": hook} if isinstance(entry, Mapping) and "timeout" not in entry else entry
+            for entry in modules
+        ]
+        return {**data, "modules": filled}
+
+    @model_validator(mode="after")
+    def _agree(self) -> NodeConfig:
+        for found in contradictions(self.model_dump(by_alias=True)):
+            raise ValueError(f"{found.message}; expected {found.expected}")
+        return self
+
+    def resolved(self, folder: Path) -> NodeConfig:
+        """The same with relative paths made absolute: they are relative to the project folder. `~` is the user's home."""
+
+        def absolute(path: Path) -> Path:
+            text = str(path)
+            return (path.expanduser() if text == "~" or text.startswith("~/") else folder / path).absolute()
+
+        return self.model_copy(
+            update={
+                "module_path": tuple(absolute(path) for path in self.module_path),
+                "node": self.node.model_copy(update={"data_folder": absolute(self.node.data_folder)}),
+                "capabilities": tuple(
+                    entry.model_copy(update={"path": absolute(entry.path)})
+                    if entry.path is not None
+                    else entry
+                    for entry in self.capabilities
+                ),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Values that are each well-formed and can't stand together."""
+
+    path: KeyPath
+    message: str
+    expected: str
+    next: str = ""
+    other: KeyPath | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name reaches this machine only. Names other than localhost are not looked up: no."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """What contradicts itself in plain values of any shape: what is malformed is passed over, others tell that."""
+
+    def part(name: str) -> Mapping[str, Any]:
+        found = values.get(name)
+        return found if isinstance(found, Mapping) else {}
+
+    def entries(name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        found = values.get(name)
+        for index, entry in enumerate(found if isinstance(found, list | tuple) else ()):
+            if isinstance(entry, Mapping):
+                yield index, entry
+
+    doors: dict[tuple[str, int], str] = {}
+    for door, default in (("tcp", 7420), ("http", 7421)):
+        section = part(door)
+        if section.get("enabled", True) is not True:
+            continue
+        host, port = section.get("host", "127.0.0.1"), section.get("port", default)
+        if (
+            isinstance(host, str)
+            and host
+            and not is_loopback(host)
+            and part("access").get("insecure") is not True
+        ):
+            yield Contradiction(
+                (door, "host"),
+                f"{door} would listen elsewhere than on loopback, and callers are not authenticated",
+                'a loopback address, for example "127.0.0.1"',
+                "put a proxy that authenticates in front, or set insecure = true in [access] if the network is trusted",
+            )
+        if isinstance(host, str) and isinstance(port, int) and port:
+            other = doors.setdefault((host, port), door)
+            if other != door:
+                yield Contradiction(
+                    (door, "port"),
+                    f"{door} and {other} have the same port",
+                    "a port of its own",
+                    "",
+                    (other, "port"),
+                )
+    seen: dict[str, int] = {}
+    for index, entry in entries("modules"):
+        name = entry.get("name")
+        if isinstance(name, str):
+            first = seen.setdefault(name, index)
+            if first != index:
+                yield Contradiction(
+                    ("modules", index, "name"),
+                    f'two modules are called "{name}"',
+                    "a name of its own for each",
+                    f'name = "{name}_2" and module = "{entry.get("module", name)}" run the same module twice',
+                    ("modules", first, "name"),
+                )
+    for index, entry in entries("capabilities"):
+        given = [key for key in ("path", "module") if entry.get(key) is not None]
+        if len(given) != 1:
+            yield Contradiction(
+                ("capabilities", index, "module") if given else ("capabilities", index),
+                "both path and module are given" if given else "neither path nor module is given",
+                'one of the two, for example path = "examples/support_desk/capabilities.py"',
+            )
+
+
+def json_schema(section: str | None = None) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a whole configuration file, or of a section of it ("http", "modules", "modules.match").
+
+    Raises KeyError for a section that does not exist; its text offers the nearest.
+    """
+    model: type[BaseModel] = NodeConfig
+    for part in section.split(".") if section else ():
+        known = sections_of(model)
+        if part not in known:
+            word = nearest(part, known)
+            raise KeyError(
+                f"no section {section!r}" + (f", nearest {word}" if word else f", known: {', '.join(known)}")
+            )
+        model = known[part]
+    schema = model.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def sections_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The parts of a model that are models themselves (or lists of them), by key."""
+    found = {}
+    for name, info in model.model_fields.items():
+        kind = model_in(info.annotation)
+        if kind is not None:
+            found[info.alias or name] = kind
+    return found
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, directly or as items."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = model_in(argument)
+        if found is not None:
+            return found
+    return None
