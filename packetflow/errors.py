@@ -10,7 +10,8 @@ PacketFlowError                       code, message for people
 """
 
 from packetflow.capabilities.contract import DefinitionError
-from packetflow.intelligence.loader import ModuleError
+from packetflow.intelligence.manifest import ModuleError
+from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import PacketFlowError
 from packetflow.storage.data_folder import DataFolderError
 from packetflow.wire.errors import (
@@ -35,6 +36,7 @@ from packetflow.wire.errors import (
 
 __all__ = [
     "Cancelled",
+    "ConfigError",
     "Conflict",
     "ContractViolated",
     "DataFolderError",
@@ -44,12 +46,14 @@ __all__ = [
     "Internal",
     "ModuleError",
     "NotFound",
+    "OverlayError",
     "Overloaded",
     "PacketFlowError",
     "ProtocolError",
     "RateLimited",
     "Rejected",
     "RequestError",
+    "SecretError",
     "Timeout",
     "TooLarge",
     "Unauthenticated",

@@ -37,9 +37,9 @@ class Match:
             return written
         if isinstance(written, Mapping):
             table = dict(written)
-            exclude = table.pop("not", None)
+            exclude = table.pop("not", None) or {}
             keys = {key: value for key, value in table.items() if value}
-            return cls(**keys, exclude=cls.of(exclude) if exclude else None)
+            return cls(**keys, exclude=cls.of(exclude) if any(exclude.values()) else None)
         return cls(capabilities=written)
 
     def capability(self, id: str, tags: Iterable[str]) -> bool:

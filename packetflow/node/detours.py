@@ -55,7 +55,7 @@ class Detours:
         self.in_flight: dict[greenlet, Context] = {}
         self.sweeping = False
         self._clock = clock
-        self._log = structlog.get_logger("packetflow")
+        self.log = structlog.get_logger("packetflow")
         # Hints that modules may set on a request, each with who checks its value. Who registers a name here reads it.
         self.hints: dict[str, Callable[[Any], Any]] = {}
         # Runs a plan that a module set on a request: (plan, context) -> value.
@@ -247,7 +247,7 @@ class Detours:
         if overran:
             set_field(call, "interrupt", None)
             self._interrupted.pop(call, None)
-        self._log.error(
+        self.log.error(
             "module failed",
             module=gate.name,
             trace=call.id[:8],

@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import structlog
 from gevent.timeout import Timeout as GeventTimeout
 from greenlet import GreenletExit, getcurrent, greenlet
 from pydantic import ValidationError
@@ -50,7 +49,9 @@ class Door(Detours):
         self.limit = limit
         self.counters: dict[str, int] = {}
         self.idempotency = Idempotency(clock)
-        self.log = structlog.get_logger("packetflow")
+        # Capability patterns of who comes by a door, and of the operator.
+        self.local: tuple[str, ...] = ("*",)
+        self.operators: tuple[str, ...] = ("*", "system.*")
         self.refused = 0
         self.open = True
         self._monotonic = clock.monotonic
@@ -362,6 +363,14 @@ class Door(Detours):
             except Exception as failure:
                 self.note(call, "crashed", f"effect {effect.name}: {failure!r}")
                 self.log.error("effect failed", trace=call.id[:8], effect=effect.name, exc_info=failure)
+
+    def open_session(self, door: str, peer: str, operator: bool = False) -> Session:
+        """A session for a connection. There is no authentication yet: a door that is open lets everybody in."""
+        if operator:
+            return Session(
+                "operator", self.routes.grants(self.operators, operator=True), door=door, peer=peer
+            )
+        return Session("anonymous", self.routes.grants(self.local), door=door, peer=peer)
 
     def active(self) -> Iterator[Context]:
         """Every request under way, the outer ones of nested ones too."""

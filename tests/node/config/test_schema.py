@@ -90,8 +90,8 @@ def test_a_configuration_made_in_code_is_held_to_the_same_rules():
 def test_the_shipped_files_load_without_a_warning(name):
     loaded = load_config(ROOT / "config" / f"{name}.toml", {}, folder=ROOT)
     assert loaded.warnings == ()
-    assert [module.name for module in loaded.config.modules] == ["rate_limit", "pii_redaction", "request_log"]
-    assert [module.priority for module in loaded.config.modules] == [100, 200, 900]
+    assert [module.name for module in loaded.config.modules] == ["request_log", "rate_limit", "pii_redaction"]
+    assert [module.priority for module in loaded.config.modules] == [50, 100, 200]
     assert loaded.folder == ROOT
 
 

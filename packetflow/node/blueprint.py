@@ -1,0 +1,102 @@
+"""What a node is made from: a configuration, and what a program adds to it in code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from packetflow.capabilities.contract import DefinitionError, place_of
+from packetflow.capabilities.definition import Capability, definition_of
+from packetflow.capabilities.registry import CapabilitySource
+from packetflow.intelligence.host import checked_config
+from packetflow.intelligence.module import Module
+from packetflow.intelligence.placement import Placement
+from packetflow.node.config import ConfigError, LoadedConfig, ModuleEntry, NodeConfig, module_config
+
+ModuleGiven = type[Module] | tuple[str, type[Module]] | Placement
+
+
+class Blueprint:
+    """The sources of capabilities and the placements of modules of one configuration.
+
+    without: names of modules to leave out, `all` for every one.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedConfig | NodeConfig,
+        capabilities: Iterable[Callable[..., Any] | Capability] = (),
+        modules: Iterable[ModuleGiven] = (),
+        without: Iterable[str] = (),
+    ) -> None:
+        self.loaded = loaded if isinstance(loaded, LoadedConfig) else None
+        self.config = loaded.config if isinstance(loaded, LoadedConfig) else loaded
+        self._capabilities = tuple(definition_given(one) for one in capabilities)
+        self._modules = tuple(_placement(one) for one in modules)
+        self._without = frozenset(without)
+
+    def with_config(self, loaded: LoadedConfig) -> Blueprint:
+        """The same, by another reading of the configuration."""
+        made = Blueprint(loaded, without=self._without)
+        made._capabilities, made._modules = self._capabilities, self._modules
+        return made
+
+    def sources(self) -> list[CapabilitySource]:
+        """Where the capabilities come from, those given in code last."""
+        found = [
+            CapabilitySource(path=entry.path, module=entry.module, config=dict(entry.config))
+            for entry in self.config.capabilities
+        ]
+        return found + ([CapabilitySource(definitions=self._capabilities)] if self._capabilities else [])
+
+    def placements(self) -> Sequence[Placement]:
+        """The modules as the registry takes them, those given in code last."""
+        found = [*(_from_entry(entry) for entry in self.config.modules), *self._modules]
+        if "all" in self._without:
+            return []
+        return [one for one in found if one.name not in self._without]
+
+    def module_config(self, placement: Placement, cls: type[Module]) -> BaseModel:
+        """A module's checked configuration. Raises ConfigError with the place of each fault, or ModuleError."""
+        if self.loaded is not None:
+            for index, entry in enumerate(self.config.modules):
+                if entry.name == placement.name:
+                    made, faults = module_config(self.loaded, index, cls.Config)
+                    if made is None:
+                        raise ConfigError(faults)
+                    return made
+        return checked_config(cls, placement.name, placement.config)
+
+
+def definition_given(given: Callable[..., Any] | Capability) -> Capability:
+    """The definition behind a function with `@capability`. Raises DefinitionError for anything else."""
+    if isinstance(given, Capability):
+        return given
+    found = definition_of(given)
+    if found is None:
+        raise DefinitionError(f"{place_of(given)}: no capability; expected a function with @capability(...)")
+    return found
+
+
+def _placement(given: ModuleGiven) -> Placement:
+    if isinstance(given, Placement):
+        return given
+    name, cls = given if isinstance(given, tuple) else (given.__name__.lower(), given)
+    return Placement(name=name, module=cls)
+
+
+def _from_entry(entry: ModuleEntry) -> Placement:
+    return Placement(
+        name=entry.name,
+        module=entry.module or entry.name,
+        priority=entry.priority,
+        match=entry.match.model_dump(by_alias=True),
+        scope=entry.scope,
+        on_error=entry.on_error,
+        timeout=entry.timeout,
+        max_concurrency=entry.max_concurrency,
+        enabled=entry.enabled,
+        config=dict(entry.config),
+    )

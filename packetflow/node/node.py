@@ -1,0 +1,395 @@
+"""A node: the composition root. Puts the layers together, starts them under supervision, and stops them in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import gevent
+from gevent.event import Event
+
+from packetflow._version import __version__
+from packetflow.capabilities.catalogue import Catalogue
+from packetflow.capabilities.definition import Capability
+from packetflow.capabilities.registry import CapabilitySource
+from packetflow.intelligence.chain import ModuleChain
+from packetflow.intelligence.module import Module
+from packetflow.intelligence.placement import Placed, Placement
+from packetflow.node import view
+from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
+from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
+from packetflow.node.config.show import nested
+from packetflow.node.coroutines import Coroutines
+from packetflow.node.door import Door
+from packetflow.node.embedding import Home, own_data_folder, without_doors
+from packetflow.node.listeners import address_of
+from packetflow.node.reloading import Reloading
+from packetflow.node.routes import Routes
+from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
+from packetflow.node.system import shapes
+from packetflow.node.system.capabilities import ESCAPES, system_capabilities
+from packetflow.otp import Ref, System
+from packetflow.otp import stop as stop_process
+from packetflow.otp.clock import Clock
+from packetflow.security.access import Session
+from packetflow.storage.data_folder import DataFolder
+from packetflow.telemetry.logs import make_logger
+from packetflow.telemetry.traces import Traces
+from packetflow.transports.listener import Listener as Transport
+from packetflow.wire.errors import Cancelled, NotFound, RequestError
+from packetflow.wire.values import Metadata, Response
+
+SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
+
+
+class Node:
+    """A supervised capability node.
+
+        with Node.from_config("config/node.toml") as node:
+            node.call("ticket.open", {"customer_id": "C-1001", "text": "My card was stolen"})
+
+    It lives in the hub of the thread that makes it; ask it from greenlets of that thread. Several nodes in one process
+    are strangers to each other.
+
+    config: what `load_config` gave, or a NodeConfig; without one the node has no doors to the outside and keeps its
+    data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
+    pairs or Placements. without: names of modules to leave out, `all` for every one. log_stream: where the log goes
+    (standard error).
+    """
+
+    def __init__(
+        self,
+        config: LoadedConfig | NodeConfig | None = None,
+        *,
+        capabilities: Iterable[Callable[..., Any] | Capability] = (),
+        modules: Iterable[ModuleGiven] = (),
+        without: Iterable[str] = (),
+        clock: Clock | None = None,
+        log_stream: TextIO | None = None,
+    ) -> None:
+        self._own_folder = None
+        if config is None:
+            self._own_folder = own_data_folder()
+            config = without_doors(self._own_folder)
+        self.blueprint = Blueprint(config, capabilities, modules, without)
+        settings = self.config
+        self.clock = clock or Clock()
+        self._home = Home()
+        self.log = make_logger(
+            self.clock,
+            level=settings.log.level,
+            format=settings.log.format,
+            stream=log_stream,
+            node=settings.node.name,
+        )
+        self.routes = Routes(settings.timeouts.request, ESCAPES)
+        self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
+        self.door = Door(self.routes, self.clock, self.traces, limit=settings.limits.in_flight_node)
+        self.door.log = self.log
+        self.door.local, self.door.operators = settings.access.local, settings.access.operator
+        self.coroutines = Coroutines()
+        self.system = System(clock=self.clock)
+        self.transports: list[Transport] = []
+        self._root: Ref | None = None
+        self._data_folder: DataFolder | None = None
+        self._started: float | None = None
+        self._started_utc = ""
+        self._reloading = Reloading(self)
+        self.own_capabilities = tuple(system_capabilities(self))
+        self._stopped = Event()
+        self._stopping = False
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None, **flags: Any) -> Node:
+        """A node by its configuration file (found as `packetflow start` finds it if none is named).
+
+        flags: settings that win over the file, by dotted key, such as **{"http.port": 0}. Raises ConfigError with all faults.
+        """
+        loaded, _ = load_with_overlay(path, os.environ, flags)
+        return cls(loaded)
+
+    @property
+    def config(self) -> NodeConfig:
+        """The configuration in force."""
+        return self.blueprint.config
+
+    # ---- life -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start everything, the doors last. Raises what the first part that could not start raised; then nothing is left."""
+        self._home.check()
+        try:
+            self._root = start_tree(self)
+        except BaseException:
+            self._end()
+            raise
+        self._started = self.clock.monotonic()
+        self._started_utc = self.clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return self
+
+    def stop(self, drain: float | None = None) -> None:
+        """Stop: no new requests, finish what is in flight for `drain` seconds (by the configuration), then down in reverse.
+
+        Returns when all is down; a second caller waits for the first.
+        """
+        if self._stopping:
+            self._stopped.wait()
+            return
+        self._stopping = True
+        seconds = self.config.timeouts.drain if drain is None else drain
+        deadline = self.clock.monotonic() + seconds
+        self.door.open = False
+        for transport in self.transports:
+            transport.stop_accepting()
+        self._settle(deadline)
+        for transport in list(self.transports):
+            transport.drain(max(0.0, deadline - self.clock.monotonic()))
+        for waiting in list(self.door.in_flight):
+            if waiting is not gevent.getcurrent():
+                self.door.cancel(waiting, Cancelled("the node is stopping"))
+        self._settle(self.clock.monotonic() + self.config.timeouts.shutdown)
+        if self._root is not None:
+            stop_process(self._root, "shutdown", timeout=None)
+        self._end()
+
+    def _end(self) -> None:
+        self.coroutines.close()
+        if self._own_folder is not None:
+            self._own_folder.cleanup()
+        self._stopping = True
+        self._stopped.set()
+
+    def begin_stop(self, drain: float | None = None, now: bool = False) -> None:
+        """Stop in the background: for who asks by a request and wants an answer to it."""
+        gevent.spawn_later(SETTLE_TICK, self.stop, 0.0 if now else drain)
+
+    def wait(self) -> None:
+        """Wait until the node has stopped."""
+        self._stopped.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(0.0 if kind is not None else None)
+
+    def settle(self) -> None:
+        """Wait until the requests that are in flight now have ended, as long as one may take."""
+        self._settle(self.clock.monotonic() + self.routes.timeout + self.config.timeouts.shutdown)
+
+    def _settle(self, deadline: float) -> None:
+        current = gevent.getcurrent()
+        pending = {call for call in self.door.active() if call.greenlet is not current}
+        while pending and self.clock.monotonic() < deadline:
+            gevent.sleep(SETTLE_TICK)
+            pending &= set(self.door.active())
+
+    # ---- requests -------------------------------------------------------------------------------------------------------
+
+    def session(
+        self, principal: str = "local", grants: Iterable[str] | None = None, tenant: str = ""
+    ) -> Session:
+        """A session for code in this process. grants: capability patterns, `[access] local` if None."""
+        patterns = self.config.access.local if grants is None else grants
+        return Session(principal, self.routes.grants(patterns), tenant=tenant)
+
+    def open_session(self, door: str, peer: str, operator: bool = False) -> Session:
+        """A session for a connection."""
+        return self.door.open_session(door, peer, operator)
+
+    def request(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        session: Session | None = None,
+        timeout: float | None = None,
+        intent: str | None = None,
+    ) -> Response:
+        """Pass one request, for outermost code; inside a capability or hook use `context.request`.
+
+        capability: `id`, or `id@version`. timeout: seconds, at most the capability's own. Never raises for the
+        request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's.
+        """
+        self._home.check()
+        return self.door.request(
+            capability, payload, session or self.session(), Metadata(timeout=timeout), intent
+        )
+
+    def call(self, capability: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Like `request`, but gives the value, or raises the typed error."""
+        return self.request(capability, payload, **options).unwrap()
+
+    # ---- what its parts tell it -------------------------------------------------------------------------------------------
+
+    def swap_catalogue(self, catalogue: Catalogue) -> None:
+        """Put a catalogue in place."""
+        self.routes.swap(catalogue=catalogue)
+
+    def swap_chain(self, chain: ModuleChain) -> None:
+        """Put a chain in place."""
+        self.routes.swap(chain=chain)
+
+    def folder_opened(self, folder: DataFolder) -> None:
+        """The data folder is this node's now."""
+        self._data_folder = folder
+
+    @property
+    def data_folder(self) -> DataFolder:
+        """The data folder. Raises RuntimeError before the start."""
+        if self._data_folder is None:
+            raise RuntimeError("the node has not been started")
+        return self._data_folder
+
+    # ---- modules and capabilities at run time ------------------------------------------------------------------------------
+
+    def register_module(
+        self,
+        module: str | type[Module],
+        name: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        **placement: Any,
+    ) -> None:
+        """Put a module into the chain: a class, a folder's name, or `package.module:Class`.
+
+        placement: priority, match, scope, on_error, timeout, max_concurrency, as in the configuration. Raises
+        ModuleError; then the chain is as it was.
+        """
+        self.ask(MODULES, ("register", Placement(name, module, config=dict(config or {}), **placement)))
+
+    def unregister_module(self, name: str) -> None:
+        """Take a module out; requests under way finish on it, then it is terminated. Raises ModuleError if there is none."""
+        self.ask(MODULES, ("unregister", name))
+
+    def list_active_modules(self) -> list[shapes.ModuleRow]:
+        """The modules that are in the chain, in its order."""
+        return [row for row in self.modules() if row["enabled"]]
+
+    def register(self, *capabilities: Callable[..., Any] | Capability) -> list[str]:
+        """Serve further capabilities; gives their names. Raises DefinitionError."""
+        definitions = tuple(definition_given(one) for one in capabilities)
+        return list(self.ask(CAPABILITIES, ("register", definitions)))
+
+    def unregister(self, id: str) -> None:
+        """Serve a capability no more; requests under way finish. Raises DefinitionError if there is none."""
+        self.ask(CAPABILITIES, ("unregister", id))
+
+    def ask(self, name: str, request: Any) -> Any:
+        """Ask one of the registries (supervision.py names them); a refusal is raised."""
+        patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
+        good, answer = self.system.call(name, request, timeout=patience)
+        if not good:
+            raise answer
+        return answer
+
+    def placed(self) -> list[Placed]:
+        """The modules with all about them, in the chain's order."""
+        return list(self.ask(MODULES, ("list",)))
+
+    def sources(self) -> list[CapabilitySource]:
+        """Where the capabilities come from, the node's own first."""
+        return [CapabilitySource(definitions=self.own_capabilities), *self.blueprint.sources()]
+
+    # ---- how it is seen ---------------------------------------------------------------------------------------------------
+
+    def health(self) -> shapes.Health:
+        """Up and ready, or why not."""
+        findings = [] if self._stopping else view.module_findings(self.placed())
+        ready = self.door.open and self._started is not None
+        return {
+            "status": "draining" if self._stopping else "ill" if findings else "ok",
+            "live": True,
+            "ready": ready,
+            "node": self.config.node.name,
+            "pid": os.getpid(),
+            "version": __version__,
+            "uptime": self._uptime,
+            "findings": findings,
+        }
+
+    @property
+    def _uptime(self) -> float:
+        return self.clock.monotonic() - self._started if self._started is not None else 0.0
+
+    def status(self) -> shapes.Status:
+        """What the node is, at a glance."""
+        loaded = self.blueprint.loaded
+        doors = [{"door": one.kind, "address": address_of(one)} for one in self.transports]
+        return {
+            "node": self.config.node.name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
+            "environment": len(loaded.variables) if loaded is not None else 0,
+            "data_folder": str(self.data_folder.path),
+            "doors": doors,  # type: ignore[typeddict-item]
+            "access": view.access_of(self.config),
+            "chain": view.chain_links(self.placed()),
+            "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith("system.")]),
+            "started": self._started_utc,
+            "uptime": self._uptime,
+        }
+
+    def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
+        """What this caller may call."""
+        return view.catalogue_for(self.door, session, words, tag)
+
+    def describe(self, session: Session, id: str) -> shapes.CapabilityDetail | None:
+        """One capability in full; None if there is none that this caller may call."""
+        return view.describe_for(self.door, session, id)
+
+    def modules(self) -> list[shapes.ModuleRow]:
+        """The modules, in the chain's order."""
+        return view.module_rows(self.placed(), self.traces.module_times())
+
+    def module(self, name: str) -> shapes.ModuleRow:
+        """One module in full. Raises NotFound."""
+        for one in self.placed():
+            if one.name == name:
+                return view.module_row(one, sorted(self.traces.module_times().get(name, ())), full=True)
+        names = [one.name for one in self.placed()]
+        raise NotFound(f"no module {name!r}", {"module": name, "nearest": view.nearest(name, names)})
+
+    def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
+        """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
+        self.module(name)
+        try:
+            changed = bool(self.ask(MODULES, (action, name, dry_run)))
+        except RequestError:
+            raise
+        except Exception as error:
+            raise view.refusal(name, error) from error
+        if changed and not dry_run:
+            self.log.info("module changed", module=name, action=action, who=who)
+            self._reloading.remember(action, name, who)
+        return {"module": self.module(name), "chain": view.chain_links(self.placed()), "changed": changed}
+
+    def tree(self) -> dict[str, Any]:
+        """The supervision tree as data."""
+        return process_tree(self._root)
+
+    def stats(self) -> shapes.Stats:
+        """Counts since the start."""
+        return view.stats_of(self.door)
+
+    def live_config(self) -> shapes.Configuration:
+        """The configuration in force and where each value comes from; secrets hidden."""
+        loaded = self.blueprint.loaded
+        if loaded is None:
+            return {"values": self.config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
+        return {
+            "values": nested(loaded),
+            "origins": dict(loaded.origins),
+            "file": str(loaded.file) if loaded.file else None,
+        }
+
+    def reload(self, dry_run: bool = False) -> shapes.Reload:
+        """Read the configuration again and put what changed in place; a faulty one changes nothing."""
+        self._home.check()
+        return self._reloading.run(dry_run)

@@ -1,0 +1,108 @@
+"""Changing a running node by its configuration: read again, checked as a whole, put in place, or nothing is changed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from packetflow.node.config import ConfigError, LoadedConfig, Overlay, load_with_overlay
+from packetflow.node.config.show import diff
+from packetflow.node.supervision import CAPABILITIES, MODULES
+from packetflow.node.system import shapes
+from packetflow.otp.errors import PacketFlowError
+from packetflow.wire.errors import Unavailable
+
+if TYPE_CHECKING:
+    from packetflow.node.node import Node
+
+# What a running node takes on; the rest of the configuration is read at the start.
+LIVE = ("modules", "capabilities", "timeouts.request", "access")
+
+
+class Reloading:
+    """Reads a node's configuration again, and keeps what was changed at run time."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._overlay: Overlay | None = None
+
+    def run(self, dry_run: bool) -> shapes.Reload:
+        """Put what changed in place. A faulty configuration, a module or capability that does not load: nothing changes."""
+        old = self._node.blueprint
+        if old.loaded is None:
+            return {"changed": [], "kept": ["the configuration was given in code"], "faults": []}
+        try:
+            loaded, self._overlay = load_with_overlay(old.loaded.file, os.environ)
+        except ConfigError as error:
+            return {"changed": [], "kept": [], "faults": [fault.as_dict() for fault in error.faults]}
+        try:
+            changed = self._apply(loaded, dry_run)
+        except PacketFlowError as error:
+            return {"changed": [], "kept": [], "faults": _faults(error)}
+        kept = [
+            f"{change.key}: takes a restart"
+            for change in diff(old.loaded, loaded)
+            if not _is_live(change.key)
+        ]
+        if changed and not dry_run:
+            self._node.log.info("configuration reloaded", changed=changed, kept=kept)
+        return {"changed": changed, "kept": kept, "faults": []}
+
+    def _apply(self, loaded: LoadedConfig, dry_run: bool) -> list[str]:
+        node = self._node
+        old = node.blueprint
+        new = old.with_config(loaded)
+        node.blueprint = new  # module configurations are checked by it
+        try:
+            changed = list(node.ask(MODULES, ("apply", new.placements(), True)))
+            changed += node.ask(CAPABILITIES, ("apply", node.sources(), True))
+            if dry_run:
+                node.blueprint = old
+                return changed
+            node.ask(CAPABILITIES, ("apply", node.sources(), False))
+            try:
+                node.ask(MODULES, ("apply", new.placements(), False))
+            except BaseException:
+                node.blueprint = old
+                node.ask(CAPABILITIES, ("apply", node.sources(), False))
+                raise
+        except BaseException:
+            node.blueprint = old
+            raise
+        node.routes.timeout = loaded.config.timeouts.request
+        node.door.local, node.door.operators = loaded.config.access.local, loaded.config.access.operator
+        node.routes.swap()
+        return changed
+
+    def remember(self, action: str, name: str, who: str) -> None:
+        """Keep a change made at run time over restarts. Raises Unavailable if it can't be written; it holds until
+        the end then."""
+        loaded = self._node.blueprint.loaded
+        if action not in ("enable", "disable") or loaded is None:
+            return
+        if not any(entry.name == name for entry in loaded.config.modules):
+            return
+        key = f"modules.{name}.enabled"
+        try:
+            if self._overlay is None:
+                self._overlay = Overlay(self._node.data_folder.path / "overlay.json")
+            self._overlay.set(
+                key,
+                action == "enable",
+                who=who,
+                when=self._node.clock.utc(),
+                file_value=loaded.file_value(key),
+            )
+        except PacketFlowError as error:
+            text = f"module {name} is {action}d, but only until the next start: {error}"
+            raise Unavailable(text, {"module": name}) from error
+
+
+def _is_live(key: str) -> bool:
+    return key.startswith(LIVE)
+
+
+def _faults(error: PacketFlowError) -> list[dict[str, object]]:
+    if isinstance(error, ConfigError):
+        return [fault.as_dict() for fault in error.faults]
+    return [{"message": str(error), "severity": "error"}]

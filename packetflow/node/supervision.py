@@ -1,0 +1,118 @@
+"""The supervision tree of a node, and the processes in it by name.
+
+Node                          one_for_one
+├─ telemetry                  its loss costs log lines of the runtime, nothing else
+├─ storage                    holds the data folder
+└─ core                       rest_for_one
+   ├─ capabilities            the registry: what is served
+   ├─ intelligence            one_for_all
+   │  ├─ modules              dynamic: a supervisor of its own for each module
+   │  └─ chain                the registry: who stands in the chain
+   └─ transports              one_for_one: a listener each; started last, stopped first
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from packetflow.capabilities.registry import CapabilityRegistry
+from packetflow.intelligence.loader import shipped
+from packetflow.intelligence.registry import ModuleRegistry, Surroundings
+from packetflow.node.listeners import listeners
+from packetflow.node.parts import Storage, Telemetry
+from packetflow.node.view import tree_row
+from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, StartFailed, Supervisor
+from packetflow.otp import tree as tree_of
+
+if TYPE_CHECKING:
+    from packetflow.node.node import Node
+
+CAPABILITIES = "capabilities"
+MODULES = "chain"
+HOSTS = "modules"
+
+
+def start_tree(node: Node) -> Ref:
+    """Start the tree. Raises what the part that did not start raised."""
+    timeouts = node.config.timeouts
+    name = node.config.node.name
+    core = [_capabilities(node), _intelligence(node), _transports(node)]
+    try:
+        return Supervisor.start(
+            [
+                ChildSpec(Telemetry, node.log, id="telemetry"),
+                ChildSpec(
+                    Storage, node.config.node.data_folder, name, node.clock, node.folder_opened, id="storage"
+                ),
+                Supervisor.child(core, id="core", strategy="rest_for_one"),
+            ],
+            name=name,
+            system=node.system,
+            strategy="one_for_one",
+            timeout=timeouts.start * (3 + len(node.config.modules)),
+        )
+    except StartFailed as failed:
+        raise root_cause(failed) from failed
+
+
+def root_cause(failed: BaseException) -> BaseException:
+    """What a part that did not start raised itself."""
+    while isinstance(failed, StartFailed) and isinstance(failed.reason, BaseException):
+        failed = failed.reason
+    return failed
+
+
+def _capabilities(node: Node) -> ChildSpec:
+    return ChildSpec(
+        CapabilityRegistry,
+        node.sources,
+        node.config.node.data_folder,
+        node.coroutines.run,
+        node.swap_catalogue,
+        node.settle,
+        node.log,
+        id=CAPABILITIES,
+        name=CAPABILITIES,
+        start_timeout=node.config.timeouts.start,
+    )
+
+
+def _intelligence(node: Node) -> ChildSpec:
+    timeouts = node.config.timeouts
+    surroundings = Surroundings(
+        module_path=[*node.config.module_path, *shipped()],
+        supervisor=HOSTS,
+        clock=node.clock,
+        log=node.log,
+        swap=node.swap_chain,
+        settle=node.settle,
+        totals=node.routes.totals,
+        start_timeout=timeouts.start,
+        shutdown=timeouts.shutdown,
+        configure=lambda placement, cls: node.blueprint.module_config(placement, cls),
+    )
+    hosts = DynamicSupervisor.child(id=HOSTS, name=HOSTS)
+    registry = ChildSpec(
+        ModuleRegistry,
+        surroundings,
+        lambda: node.blueprint.placements(),
+        id=MODULES,
+        name=MODULES,
+        start_timeout=timeouts.start * (1 + len(node.config.modules)),
+    )
+    return Supervisor.child([hosts, registry], id="intelligence", strategy="one_for_all")
+
+
+def _transports(node: Node) -> ChildSpec:
+    return Supervisor.child(listeners(node), id="transports", strategy="one_for_one")
+
+
+def process_tree(root: Ref | None) -> dict[str, Any]:
+    """The tree as plain data."""
+    return tree_row(tree_of(root), _shown) if root is not None else {}
+
+
+def _shown(message: Any) -> str:
+    """A message under way, in a few words: what is in it may be anybody's."""
+    word = message[0] if isinstance(message, tuple) and message else message
+    return str(word) if isinstance(word, str) else type(message).__name__

@@ -1,0 +1,1 @@
+"""The `system.*` capabilities: what a node tells about itself, and how its operator changes it. Requests like any other."""

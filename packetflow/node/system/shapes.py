@@ -1,0 +1,220 @@
+"""What the `system.*` capabilities answer: published shapes, to which fields are only added. Durations are seconds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+
+class Finding(TypedDict):
+    """Something that is not as it should be. next: what to do."""
+
+    severity: Literal["warning", "error"]
+    what: str
+    next: str
+
+
+class Health(TypedDict):
+    """live: the process answers. ready: it takes requests."""
+
+    status: Literal["ok", "ill", "draining"]
+    live: bool
+    ready: bool
+    node: str
+    pid: int
+    version: str
+    uptime: float
+    findings: list[Finding]
+
+
+class DoorAddress(TypedDict):
+    """A door and where it listens."""
+
+    door: str
+    address: str
+
+
+class Access(TypedDict):
+    """Who is let in."""
+
+    mode: str
+    note: str
+
+
+class ChainLink(TypedDict):
+    """A module's place in the chain."""
+
+    name: str
+    priority: int
+
+
+class Status(TypedDict):
+    """A node at a glance. environment: how many settings come from environment variables."""
+
+    node: str
+    version: str
+    pid: int
+    config_file: str | None
+    environment: int
+    data_folder: str
+    doors: list[DoorAddress]
+    access: Access
+    chain: list[ChainLink]
+    capabilities: int
+    started: str
+    uptime: float
+
+
+class CatalogueRow(TypedDict):
+    """A capability in one line."""
+
+    id: str
+    version: str
+    intent: str
+    tags: list[str]
+    deprecated: str | None
+
+
+class Catalogue(TypedDict):
+    """What the caller may call."""
+
+    capabilities: list[CatalogueRow]
+
+
+class Load(TypedDict):
+    """How a capability is used. p50 and p99 are over the requests whose traces are kept; None if there are none."""
+
+    in_flight: int
+    calls: int
+    errors: int
+    p50: float | None
+    p99: float | None
+    last_error: str | None
+
+
+class CapabilityDetail(TypedDict):
+    """A capability in full."""
+
+    id: str
+    version: str
+    versions: list[str]
+    intent: str
+    description: str
+    tags: list[str]
+    deprecated: str | None
+    timeout: float
+    source: str
+    requires: dict[str, Any]
+    provides: dict[str, Any]
+    examples: list[dict[str, Any]]
+    effects: list[str]
+    load: Load
+
+
+class ModuleRow(TypedDict):
+    """A module of the chain. handled, changed, rejected, errors count requests since it was registered; p50 and p99 are its own
+    time in the requests whose traces are kept.
+    """
+
+    name: str
+    module: str
+    version: str
+    priority: int
+    status: str
+    match: Any
+    scope: str
+    on_error: str
+    timeout: float
+    max_concurrency: int
+    enabled: bool
+    handled: int
+    changed: int
+    rejected: int
+    errors: int
+    restarts: int
+    p50: float | None
+    p99: float | None
+    last_error: str | None
+    source: str
+    hooks: NotRequired[list[str]]
+    config: NotRequired[dict[str, Any]]
+    description: NotRequired[str]
+
+
+class Modules(TypedDict):
+    """All modules, in the chain's order."""
+
+    modules: list[ModuleRow]
+
+
+class ModuleDetail(TypedDict):
+    """One module in full."""
+
+    module: ModuleRow
+
+
+class ModuleChange(TypedDict):
+    """What a change of a module came to, as it is now seen."""
+
+    module: ModuleRow
+    chain: list[ChainLink]
+    changed: bool
+
+
+class Tree(TypedDict):
+    """The supervision tree from its root."""
+
+    tree: dict[str, Any]
+
+
+class Trace(TypedDict):
+    """One request's way."""
+
+    trace: dict[str, Any]
+
+
+class TraceList(TypedDict):
+    """The last requests, the newest first."""
+
+    traces: list[dict[str, Any]]
+
+
+class CapabilityCount(TypedDict):
+    """Requests of one capability."""
+
+    calls: int
+    errors: int
+
+
+class Stats(TypedDict):
+    """Counts since the node's start. refused: requests that found no capability, or no room."""
+
+    requests: int
+    errors: int
+    refused: int
+    in_flight: int
+    by_capability: dict[str, CapabilityCount]
+    counters: dict[str, int]
+
+
+class Configuration(TypedDict):
+    """The live configuration and where each value comes from; secrets hidden."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+    file: str | None
+
+
+class Reload(TypedDict):
+    """What a reload changed, in words; what it could not change while running; and the faults that kept all as it was."""
+
+    changed: list[str]
+    kept: list[str]
+    faults: list[dict[str, Any]]
+
+
+class Stopping(TypedDict):
+    """The node has begun to stop."""
+
+    draining: bool
