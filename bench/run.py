@@ -1,6 +1,6 @@
 """Runs every bench, prints one table, and writes bench/results.json.
 
-    python bench/run.py [PIECE ...]      PIECE: a folder of bench/, such as node
+python bench/run.py [PIECE ...]      PIECE: a folder of bench/, such as node
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def show(rows: list[dict[str, Any]]) -> None:
         sign = ">=" if row["better"] == "higher" else "<="
         ours, peer = f"{row['ours']:,.2f}", f"{row['peer']:,.2f}"
         met = "yes" if row["met"] else "NO"
-        print(f"{row['name']:58} {ours:>12} {peer:>12} {row['ratio']:>8.2f} {sign}{row['target']:>6g}  {met}
-        ({row['unit']}, {row['peer_name']})")
+        figures = f"{ours:>12} {peer:>12} {row['ratio']:>8.2f} {sign}{row['target']:>6g}"
+        print(f"{row['name']:58} {figures}  {met}  ({row['unit']}, {row['peer_name']})")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,34 @@ PacketFlowError                       code, message for people
 """
 
 from packetflow.capabilities.contract import DefinitionError
+from packetflow.client.channel import NotSent
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
-from packetflow.otp.errors import PacketFlowError
+from packetflow.otp.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    CallCycle,
+    CallFailed,
+    CallTimeout,
+    ChildError,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    HubBlocked,
+    MailboxFull,
+    NameTaken,
+    NoProcess,
+    NotAnActor,
+    PacketFlowError,
+    ServerExited,
+    SpecError,
+    StartFailed,
+    TooManyChildren,
+    WrongThread,
+)
 from packetflow.storage.data_folder import DataFolderError
+from packetflow.transports.errors import AddressInUse, ListenFailed
+from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import (
     Cancelled,
     Conflict,
@@ -35,7 +59,17 @@ from packetflow.wire.errors import (
 )
 
 __all__ = [
+    "AddressInUse",
+    "AlreadyPresent",
+    "AlreadyStarted",
+    "CallCycle",
+    "CallFailed",
+    "CallTimeout",
     "Cancelled",
+    "ChildError",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
     "ConfigError",
     "Conflict",
     "ContractViolated",
@@ -43,9 +77,16 @@ __all__ = [
     "DefinitionError",
     "ExecutionFailed",
     "Forbidden",
+    "HubBlocked",
     "Internal",
+    "ListenFailed",
+    "MailboxFull",
     "ModuleError",
+    "NameTaken",
+    "NoProcess",
+    "NotAnActor",
     "NotFound",
+    "NotSent",
     "OverlayError",
     "Overloaded",
     "PacketFlowError",
@@ -54,9 +95,15 @@ __all__ = [
     "Rejected",
     "RequestError",
     "SecretError",
+    "ServerExited",
+    "SpecError",
+    "StartFailed",
     "Timeout",
     "TooLarge",
+    "TooManyChildren",
     "Unauthenticated",
     "Unavailable",
+    "Unencodable",
     "ValidationFailed",
+    "WrongThread",
 ]

@@ -49,7 +49,7 @@ import importlib, sys
 for name in {names!r}:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-print([name for name in sys.modules if name.startswith({above!r})] if {above!r} else [])
+print([name for name in sys.modules if ".".join(name.split(".")[:2]) in {above!r}])
 """
     assert run_python(code).strip() == "[]"
 
@@ -170,3 +170,11 @@ def test_the_wheel_carries_every_package_and_the_shipped_modules() -> None:
         f"packetflow_modules.{manifest.parent.name}" for manifest in (ROOT / "modules").glob("*/module.toml")
     }
     assert listed == ours | shipped
+
+
+def test_each_package_has_its_page_and_its_tests() -> None:
+    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    pages = {page.stem for page in (ROOT / "docs" / "reference").glob("*.md")} - {"index"}
+    assert pages == packages
+    index = (ROOT / "docs" / "reference" / "index.md").read_text()
+    assert all(f"({name}.md)" in index for name in packages)

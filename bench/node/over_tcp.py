@@ -58,8 +58,9 @@ def ours(address: str) -> dict[str, float]:
 
 
 def peer(python: Path, script: str, port: str) -> dict[str, float]:
-    done = subprocess.run([str(python), str(HERE / script), "ask", port, str(SECONDS)], capture_output=True,
-    text=True, check=True) result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    command = [str(python), str(HERE / script), "ask", port, str(SECONDS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
@@ -74,8 +75,11 @@ def main() -> None:
         ("zerorpc", "_zerorpc_peer.py", environment("zerorpc", "zerorpc", "setuptools<81")),
     ]
     node, line = start(sys.executable, str(HERE / "_server.py"), "1")
-    servers: list[Any] = [start(str(python), str(HERE / script), "server", free_port()) if python else None for _,
-    script, python in peers] try:
+    servers: list[Any] = [
+        start(str(python), str(HERE / script), "server", free_port()) if python else None
+        for _, script, python in peers
+    ]
+    try:
         runs: dict[str, list[dict[str, float]]] = {"ours": []}
         for _ in range(ROUNDS):  # in turn, so that a drift of the machine strikes all alike
             runs["ours"].append(ours(json.loads(line)["tcp"]))
@@ -85,8 +89,11 @@ def main() -> None:
     finally:
         for process in [node, *(server[0] for server in servers if server)]:
             end(process)
-    middle = {name: {way: statistics.median(run[way] for run in found) for way in ("one", "many")} for name, found
-    in runs.items()} for name, _, python in peers:
+    middle = {
+        name: {way: statistics.median(run[way] for run in found) for way in ("one", "many")}
+        for name, found in runs.items()
+    }
+    for name, _, python in peers:
         if python is None:
             skipped(f"tcp against {name}", "its package can't be had here")
             continue

@@ -52,7 +52,8 @@ def start_tree(node: Node) -> Ref:
             timeout=timeouts.start * (3 + len(node.config.modules)),
         )
     except StartFailed as failed:
-        raise root_cause(failed) from failed
+        cause = root_cause(failed)
+    raise cause  # outside of the handler: it is itself what StartFailed has as its cause
 
 
 def root_cause(failed: BaseException) -> BaseException:

@@ -1,20 +1,22 @@
-"""The base of every error of ours, and the supervision runtime's own. Each layer derives its own; `packetflow.errors` shows the whole tree.
+"""The base of every error of ours, and the supervision runtime's own.
 
-    PacketFlowError                code, message for people
-    ├─ CallFailed                  a call has no answer: ref, reason
-    │  ├─ NoProcess                nobody is there
-    │  ├─ ServerExited             the server died first; reason is what it died of
-    │  ├─ CallTimeout              not answered in time; the server lives on
-    │  ├─ CallCycle                it would wait for itself: chain
-    │  └─ MailboxFull              the server's mailbox is bounded and full
-    ├─ StartFailed                 `init` raised, stopped or overran: reason, path
-    ├─ NameTaken                   the name has a holder: name, holder
-    ├─ SpecError                   a child specification or option is wrong: field, given, accepted
-    ├─ ChildError                  a supervisor refuses
-    │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
-    ├─ WrongThread                 the system belongs to another thread
-    ├─ HubBlocked                  the hub's own greenlet must not wait
-    └─ NotAnActor                  only an actor can do that
+Each layer derives its own; `packetflow.errors` shows the whole tree.
+
+PacketFlowError                code, message for people
+├─ CallFailed                  a call has no answer: ref, reason
+│  ├─ NoProcess                nobody is there
+│  ├─ ServerExited             the server died first; reason is what it died of
+│  ├─ CallTimeout              not answered in time; the server lives on
+│  ├─ CallCycle                it would wait for itself: chain
+│  └─ MailboxFull              the server's mailbox is bounded and full
+├─ StartFailed                 `init` raised, stopped or overran: reason, path
+├─ NameTaken                   the name has a holder: name, holder
+├─ SpecError                   a child specification or option is wrong: field, given, accepted
+├─ ChildError                  a supervisor refuses
+│  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
+├─ WrongThread                 the system belongs to another thread
+├─ HubBlocked                  the hub's own greenlet must not wait
+└─ NotAnActor                  only an actor can do that
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ def reason_text(reason: object) -> str:
 
 
 class CallFailed(PacketFlowError):
-    """A call that has no answer. ref: who was called (a name, if nobody holds it). reason: OTP's word, or what the server died of."""
+    """A call that has no answer.
+
+    ref: who was called (a name, if nobody holds it). reason: OTP's word, or what the server died of.
+    """
 
     code = "unavailable"
 

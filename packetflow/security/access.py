@@ -65,7 +65,8 @@ class Session:
         self.door = door
         self.peer = peer
         self.operator = grants.operator
-        text = "\x00".join([tenant, principal, *sorted(grants.patterns)])
+        # As Python writes it, so that no choice of names makes one scope look like another.
+        text = repr((tenant, principal, sorted(grants.patterns)))
         self.scope_id = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:

@@ -178,7 +178,10 @@ def test_a_stop_cancels_what_does_not_end_in_time() -> None:
 # ---- what does not start -----------------------------------------------------------------------------------------------
 
 FAULTY_MODULES = {
-    "raises": ("class Bad(Module):\n    def init(self, config): raise ValueError('no key')", "ValueError: no key"),
+    "raises": (
+        "class Bad(Module):\n    def init(self, config): raise ValueError('no key')",
+        "ValueError: no key",
+    ),
     "syntax": ("class Bad(Module:\n", "does not import"),
     "import": ("import nowhere_at_all\nclass Bad(Module): ...", "No module named 'nowhere_at_all'"),
     "missing": ("class Other(Module): ...", "no class Bad"),
@@ -188,7 +191,9 @@ FAULTY_MODULES = {
 
 
 @pytest.mark.parametrize("fault", FAULTY_MODULES)
-def test_a_faulty_module_keeps_the_node_from_starting_and_leaves_nothing(project: Project, fault: str) -> None:
+def test_a_faulty_module_keeps_the_node_from_starting_and_leaves_nothing(
+    project: Project, fault: str
+) -> None:
     code, words = FAULTY_MODULES[fault]
     project.write_module("bad", "Bad", "from packetflow import Module\n" + code)
     project.add(SHOUT + '[[modules]]\nname = "bad"\n')
@@ -200,9 +205,20 @@ def test_a_faulty_module_keeps_the_node_from_starting_and_leaves_nothing(project
         assert node.call("word.echo", {"text": "hi"}) == "HI?"
 
 
+HANGS = """
+import gevent
+from packetflow import Module
+
+
+class Bad(Module):
+    def init(self, config):
+        gevent.sleep(99)
+"""
+
+
 def test_a_module_that_hangs_in_init_is_given_up(project: Project) -> None:
-    project.write_module("bad", "Bad", "import gevent\nfrom packetflow import Module\nclass Bad(Module):\n    def
-    init(self, c): gevent.sleep(99)\n") project.add('[[modules]]\nname = "bad"\n[timeouts]\nstart = 0.2\n')
+    project.write_module("bad", "Bad", HANGS)
+    project.add('[[modules]]\nname = "bad"\n[timeouts]\nstart = 0.2\n')
     with pytest.raises(ModuleError, match="bad does not start"):
         project.node().start()
 
@@ -271,7 +287,9 @@ def test_a_dry_run_changes_nothing(project: Project, started: Start) -> None:
     assert node.modules() == before
 
 
-def test_a_reload_takes_new_code_and_a_faulty_one_leaves_all_as_it_was(project: Project, started: Start) -> None:
+def test_a_reload_takes_new_code_and_a_faulty_one_leaves_all_as_it_was(
+    project: Project, started: Start
+) -> None:
     project.add(SHOUT)
     node = started()
     folder = project.write_module("shout", "Shout", "class Broken(")
@@ -315,7 +333,9 @@ def test_an_unknown_module_offers_the_nearest(project: Project, started: Start) 
     assert (error.code, error.details["nearest"]) == ("not_found", ["shout"])
 
 
-def test_adding_five_lines_to_a_running_nodes_file_activates_a_module(project: Project, started: Start) -> None:
+def test_adding_five_lines_to_a_running_nodes_file_activates_a_module(
+    project: Project, started: Start
+) -> None:
     node = started()
     assert node.call("word.echo", {"text": "hi"}) == "hi"
     project.add(SHOUT)
@@ -336,13 +356,18 @@ def test_a_faulty_file_changes_nothing_at_a_reload(project: Project, started: St
     assert node.modules() == []
 
 
-def test_a_reload_takes_new_capabilities_and_says_what_needs_a_restart(project: Project, started: Start) -> None:
+def test_a_reload_takes_new_capabilities_and_says_what_needs_a_restart(
+    project: Project, started: Start
+) -> None:
     node = started()
     code = (project.folder / "capabilities.py").read_text()
     (project.folder / "capabilities.py").write_text(code.replace("word.echo", "word.again"))
     project.config.write_text(project.config.read_text().replace("[http]\nport = 0", "[http]\nport = 17421"))
     answer = ask(node, "system.reload")
-    assert sorted(answer["changed"]) == ["capability word.again@1.0.0 added", "capability word.echo@1.0.0 removed"]
+    assert sorted(answer["changed"]) == [
+        "capability word.again@1.0.0 added",
+        "capability word.echo@1.0.0 removed",
+    ]
     assert answer["kept"] == ["http.port: takes a restart"]
     assert node.call("word.again", {"text": "hi"}) == "hi"
     assert node.request("word.echo", {"text": "hi"}).error.code == "not_found"  # type: ignore[union-attr]
@@ -431,7 +456,9 @@ def test_a_module_that_overruns_is_broken_off_and_started_anew(fragile: Node) ->
     assert fragile.module("fragile")["restarts"] == 1
 
 
-def test_while_a_module_is_down_its_on_error_answers_and_past_its_restarts_it_is_quarantined(fragile: Node) -> None:
+def test_while_a_module_is_down_its_on_error_answers_and_past_its_restarts_it_is_quarantined(
+    fragile: Node,
+) -> None:
     Fragile.bad_starts = frozenset(range(2, 100))
     say(fragile, "hang")
     until(lambda: fragile.module("fragile")["status"] == "quarantined")
@@ -468,9 +495,19 @@ def test_a_dead_host_does_not_lose_a_request(fragile: Node) -> None:
 # ---- seen ------------------------------------------------------------------------------------------------------------------
 
 
+NO = """
+from packetflow import Module, Reject
+
+
+class No(Module):
+    def handle_request(self, request, context):
+        return Reject("no")
+"""
+
+
 def test_the_operator_can_disable_a_module_that_refuses_everything(project: Project, started: Start) -> None:
-    project.write_module("no", "No", "from packetflow import Module, Reject\nclass No(Module):\n    def
-    handle_request(self, r, c): return Reject('no')\n") project.add('[[modules]]\nname = "no"\nmatch = ["*", "system.*"]\n')
+    project.write_module("no", "No", NO)
+    project.add('[[modules]]\nname = "no"\nmatch = ["*", "system.*"]\n')
     node = started()
     refused = node.request("system.health", session=operator(node)).error
     assert refused is not None
@@ -498,7 +535,12 @@ def test_the_log_is_structured_and_carries_the_trace(project: Project, started: 
     lines = [json.loads(line) for line in project.log.getvalue().splitlines()]
     line = next(line for line in lines if line["event"] == "noted")
     assert line["trace"] == trace[:8]
-    assert (line["answer"], line["level"], line["capability"], line["node"]) == (42, "info", "word.log", "test")
+    assert (line["answer"], line["level"], line["capability"], line["node"]) == (
+        42,
+        "info",
+        "word.log",
+        "test",
+    )
 
 
 def test_a_configuration_shows_no_secret(project: Project, started: Start) -> None:

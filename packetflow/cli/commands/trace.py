@@ -1,0 +1,156 @@
+"""`packetflow trace`: the way of one request, and the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from packetflow.cli.commands.status import utc_now
+from packetflow.cli.invocation import Invocation
+from packetflow.cli.leaf import leaf
+from packetflow.cli.screen.painter import Painter, clean, columns
+from packetflow.cli.screen.table import Column, pad, plain, show_parts, show_table, show_wrapped, wrap
+from packetflow.cli.screen.units import ago, seconds
+
+MARKS = {"request": ">", "response": "<", "plan": "="}
+
+
+@leaf(
+    "show", document="packetflow.node.system.shapes:Trace", examples=["trace last", "trace 4f2a9c1e --json"]
+)
+@click.argument("id", default="last")
+def show(run: Invocation, id: str) -> None:
+    """One request's way: what each module changed, and where the time went.
+
+    ID is a trace id or its first letters (4 or more), or `last`. `packetflow trace list` shows the last requests.
+    """
+    document = run.ask("system.trace", {"id": id})
+    now = utc_now()
+    run.answer(document, lambda out: show_trace(out, document["trace"], now))
+
+
+@leaf(
+    "list",
+    document="packetflow.node.system.shapes:TraceList",
+    examples=["trace list", "trace list --limit 5 --json"],
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
+def list_(run: Invocation, limit: int) -> None:
+    """The last requests, the newest first."""
+    document = run.ask("system.traces", {"limit": limit})
+    now = utc_now()
+    run.answer(document, lambda out: show_traces(out, document["traces"], now))
+    if not document["traces"]:
+        run.say("no request has been traced yet")
+
+
+def show_traces(out: Painter, traces: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Requests as a table."""
+    layout = [
+        Column("ID", "id", lambda id: str(id)[:8]),
+        Column("CAPABILITY", "capability", shrink=True),
+        Column("PRINCIPAL", "principal", drop=2),
+        Column("VIA", "door", drop=3),
+        Column("STARTED", "started", lambda text: ago(text, now), drop=1),
+        Column("OUTCOME", "outcome", outcome_text, style=outcome_style),
+        Column("TIME", "duration", seconds, right=True),
+    ]
+    show_table(out, layout, traces)
+
+
+def outcome_text(outcome: Any) -> str:
+    """`OK`, or the error's code."""
+    return "OK" if outcome == "ok" else plain(outcome)
+
+
+def outcome_style(outcome: Any) -> Sequence[str]:
+    """Green and red beside the words."""
+    return ("green",) if outcome == "ok" else ("red",)
+
+
+def show_trace(out: Painter, trace: Mapping[str, Any], now: datetime) -> None:
+    """One request's way for people; the requests it made follow, indented."""
+    version = trace.get("version")
+    name = f"{trace['capability']}@{version}" if version not in (None, "") else str(trace["capability"])
+    who = f"{trace.get('principal') or '?'} via {trace.get('door') or '?'}"
+    outcome = trace.get("outcome")
+    took = f"in {seconds(trace.get('duration'))}"
+    if trace.get("module_time"):
+        took += f", modules {seconds(trace['module_time'])} of it"
+    head: list[tuple[str, Sequence[str]]] = [(str(trace["id"])[:8], ("bold",)), (name, ()), (who, ())]
+    verdict = (outcome_text(outcome), outcome_style(outcome))
+    show_parts(out, [*head, (ago(trace.get("started"), now), ()), verdict, (took, ())])
+    error = trace.get("error")
+    if isinstance(error, Mapping):
+        show_wrapped(out, f"{error.get('code', '')}: {error.get('message', '')}", 2)
+    elif error:
+        show_wrapped(out, str(error), 2)
+    show_spans(out, list(trace.get("spans") or ()))
+    for child in trace.get("children") or ():
+        show_trace(out.indented(4), child, now)
+
+
+def show_spans(out: Painter, spans: Sequence[Mapping[str, Any]]) -> None:
+    """The stations of a request: own time, place, what happened there."""
+    if not spans:
+        return
+    rows = list(stations(spans))
+    if not out.terminal:
+        layout = [
+            Column("SELF", "self"),
+            Column("KIND", "kind"),
+            Column("WHERE", "where"),
+            Column("WHAT CHANGED", "what"),
+        ]
+        show_table(out, layout, rows)
+        return
+    times = [seconds(row["self"]) for row in rows]
+    first = max(len("SELF"), *(len(text) for text in times)) + 2
+    second = max(len("WHERE"), *(columns(row["place"]) for row in rows))
+    out.line(out.paint(f"{'SELF':>{first}}  {pad('WHERE', second)}  WHAT CHANGED", "bold"))
+    for text, row in zip(times, rows, strict=True):
+        room = None if out.width is None else max(16, out.width - first - second - 4)
+        lines = wrap(row["what"], room)
+        out.line(f"{text:>{first}}  {pad(row['place'], second)}  {lines[0]}")
+        for line in lines[1:]:
+            out.line(" " * (first + second + 4) + line)
+
+
+def stations(spans: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Each span as a row: module hooks carry a mark for their direction and their priority."""
+    for span in spans:
+        kind = str(span.get("kind") or "")
+        where = str(span.get("where") or kind)
+        if span.get("priority") is not None:
+            where = f"{where} {span['priority']}"
+        yield {
+            "self": span.get("self"),
+            "kind": kind,
+            "where": where,
+            "place": clean(f"{MARKS.get(kind, ' ')} {where}"),
+            "what": clean(what_text(kind, span.get("notes") or ())),
+        }
+
+
+def what_text(kind: str, notes: Sequence[Mapping[str, Any]]) -> str:
+    """What a station did, in words."""
+    if not notes:
+        return "nothing" if kind in MARKS else ""
+    return "; ".join(note_text(str(note.get("what") or ""), note.get("detail")) for note in notes)
+
+
+def note_text(what: str, detail: Any) -> str:
+    """One thing a station did: for a change each place with its value before and after."""
+    if detail in (None, "", {}, []):
+        return what
+    if isinstance(detail, list):
+        return "; ".join(change_text(row) if isinstance(row, Mapping) else plain(row) for row in detail)
+    return f"{what}: {plain(detail)}" if what else plain(detail)
+
+
+def change_text(row: Mapping[str, Any]) -> str:
+    """A changed place: `card '4111' -> '****'`."""
+    return f"{row.get('path')} {row.get('before')} -> {row.get('after')}"

@@ -1,0 +1,1 @@
+"""`packetflow start`: settings, banner, signals, watching files, going to the background."""

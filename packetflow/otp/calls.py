@@ -1,0 +1,392 @@
+"""Asking and telling: call, reply, cast, send, and how a greenlet waits for its answer."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from greenlet import getcurrent
+
+from packetflow.otp import turn
+from packetflow.otp.answers import Stop
+from packetflow.otp.errors import CallCycle, MailboxFull, NoProcess, ServerExited
+from packetflow.otp.process import (
+    CAST,
+    CONTINUE,
+    DEAD,
+    GONE,
+    IDLE,
+    INFO,
+    PENDING,
+    SIGNAL,
+    Call,
+    Failed,
+    Job,
+    Process,
+    Worker,
+)
+from packetflow.otp.signals import die
+from packetflow.otp.threads import get_ident
+from packetflow.otp.timeouts import TimeoutClass, expire
+
+if TYPE_CHECKING:
+    from packetflow.otp.ref import Ref
+    from packetflow.otp.timers import Timer
+
+_FREE = (SIGNAL, CONTINUE, IDLE)
+
+
+def call(ref: Ref, message: Any, timeout: float | None = 5.0, *, deadline: float | None = None) -> Any:
+    """Sends a message to a server and waits for its answer.
+
+    timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
+    Raises NoProcess at once if nobody is there; ServerExited as soon as the server dies; CallTimeout, and then a late
+    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; WrongThread and
+    HubBlocked where waiting is not possible.
+    """
+    try:
+        target = ref._process
+    except AttributeError:
+        raise TypeError(
+            f"call takes a Ref, not {ref!r}; names live in a system: System.call(name, ...)"
+        ) from None
+    scheduler = target.scheduler
+    me = getcurrent()
+    if me is scheduler.hub or get_ident() != scheduler.thread:
+        scheduler.check_may_wait()
+    now = scheduler.monotonic()
+    if scheduler.budget <= 0 or now >= scheduler.slice_end:
+        scheduler.pass_through_hub()
+        now = scheduler.monotonic()
+    scheduler.budget -= 1
+    context = me.gr_context
+    if context is not None:
+        context = context.copy()
+    caller = me.process if me.__class__ is Worker else None
+    waits: TimeoutClass | None = None
+    if timeout is None:
+        request = Call(me, target, message, caller, context, 0.0)
+    else:
+        waits = scheduler.timeouts.by_asked.get(timeout) or scheduler.timeouts.find(timeout)
+        request = Call(me, target, message, caller, context, now + waits.seconds)
+    if target.current is not None or deadline is not None:
+        return _call_busy(request, timeout, deadline)
+    target.current = request
+    pool = scheduler.pool
+    if pool:
+        worker = pool.pop()
+        worker.process = target
+        target.worker = worker
+    else:
+        worker = scheduler.worker_for(target)
+    if waits is not None:
+        pending = waits.pending
+        pending.append(request)
+        if not waits.armed:
+            waits.arm()
+    if caller is not None:
+        caller.waiting = request
+    try:
+        worker.switch()
+        while request.value is PENDING:
+            scheduler.let_others_run()
+    except BaseException:
+        request.value = GONE
+        raise
+    finally:
+        request.greenlet = None
+        if caller is not None:
+            caller.waiting = None
+        if waits is not None:
+            if pending and pending[-1] is request:
+                pending.pop()
+            else:
+                waits.leave(request)
+    value = request.value
+    if value.__class__ is Failed:
+        raise_failed(value, timeout)
+    return value
+
+
+def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
+    """Raises what a wait failed of; an exit reason that is an exception is the cause."""
+    error = failed.error(timeout)
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException) and reason is not error:
+        raise error from reason
+    raise error
+
+
+def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> Any:
+    target = request.target
+    if target.current is None:
+        target.scheduler.deliver(target, request)
+        return wait(request, timeout, deadline)
+    if target.current is DEAD:
+        remote = target.scheduler.system.remote
+        if remote is not None and remote.reaches(request.target.ref):
+            return remote.call(target.ref, request.message, timeout)
+        raise NoProcess(target.ref)
+    check_cycle(request.caller, target)
+    limit = target.server.mailbox_limit
+    if limit is not None and is_full(target, limit):
+        if target.server.mailbox_full != "block":
+            target.bond().dropped += 1
+            raise MailboxFull(target.ref, limit)
+        before = target.scheduler.monotonic()
+        wait_for_room(request.caller, target, timeout, deadline)
+        if timeout is not None:
+            spent = target.scheduler.monotonic() - before
+            until = before + timeout
+            deadline = until if deadline is None else min(deadline, until)
+            timeout = max(0.0, timeout - spent)
+    target.scheduler.deliver(target, request)
+    if limit is not None:
+        let_in_next(target, limit)
+    return wait(request, timeout, deadline)
+
+
+def wait(request: Call, timeout: float | None, deadline: float | None = None) -> Any:
+    """Waits until a delivered call, or what is like it, has its value. Raises what it failed of."""
+    scheduler = request.target.scheduler
+    caller = request.caller
+    waits: TimeoutClass | None = None
+    alarm: Timer | None = None
+    if timeout is not None:
+        waits = scheduler.timeouts.by_asked.get(timeout) or scheduler.timeouts.find(timeout)
+        waits.enter(request)
+    if deadline is not None and (waits is None or deadline < request.deadline):
+        alarm = scheduler.timers.at(deadline, expire, request)
+    if caller is not None:
+        caller.waiting = request
+    try:
+        while request.value is PENDING:
+            scheduler.let_others_run()
+    except BaseException:
+        request.value = GONE
+        raise
+    finally:
+        request.greenlet = None
+        if caller is not None:
+            caller.waiting = None
+        if waits is not None:
+            waits.leave(request)
+        if alarm is not None:
+            alarm.cancel()
+    value = request.value
+    if value.__class__ is Failed:
+        raise_failed(value, timeout)
+    return value
+
+
+def check_cycle(caller: Process | None, target: Process) -> None:
+    """Raises CallCycle if the target, or whom it waits for, waits for the caller."""
+    if caller is None:
+        return
+    chain = [caller.ref, target.ref]
+    at = target
+    while at is not caller:
+        waiting = at.waiting
+        if waiting is None or waiting.value is not PENDING:
+            return
+        at = waiting.target
+        if at.bonds is not None and waiting in at.bonds.owed:
+            return  # taken, and to be answered later: nobody's handler holds it
+        chain.append(at.ref)
+    raise CallCycle(tuple(chain))
+
+
+# ---- bounded mailboxes ------------------------------------------------------------------------------------------------
+
+
+def is_full(target: Process, limit: int) -> bool:
+    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count."""
+    mailbox = target.mailbox
+    if mailbox is None or len(mailbox) < limit:
+        return False
+    counted = sum(
+        1 for item in mailbox if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
+    )
+    return counted >= limit
+
+
+def wait_for_room(
+    caller: Process | None, target: Process, timeout: float | None, deadline: float | None
+) -> None:
+    """Waits until a bounded mailbox takes another message."""
+    limit = target.server.mailbox_limit
+    while limit is not None and target.current is not DEAD and is_full(target, limit):
+        turnstile = Call(getcurrent(), target, None, caller, None, 0.0)
+        target.bond().senders.append(turnstile)
+        wait(turnstile, timeout, deadline)
+    if target.current is DEAD:
+        raise NoProcess(target.ref)
+
+
+def let_in_next(target: Process, limit: int) -> None:
+    """One came in; if there is room still, the next that waits for it may go on: the server may never make room again."""
+    if target.bonds is not None and target.bonds.senders and not is_full(target, limit):
+        turn.make_room(target)
+
+
+# ---- telling ----------------------------------------------------------------------------------------------------------
+
+
+def cast(ref: Ref, message: Any) -> None:
+    """Sends a message to `handle_cast`. Never waits, never fails: the dead get nothing. From any thread."""
+    target = ref._process
+    scheduler = target.scheduler
+    if get_ident() != scheduler.thread:
+        scheduler.hub.loop.run_callback_threadsafe(_tell, target, CAST, message)
+    elif target.current is None:
+        target.current = (CAST, message)
+        scheduler.enqueue(target)
+    else:
+        _tell(target, CAST, message)
+
+
+def send(ref: Ref, message: Any, block: bool = False) -> None:
+    """Sends a message to `handle_info`. From any thread. The dead get nothing.
+
+    block: where the mailbox is bounded and full, its `mailbox_full` counts ("block" waits, "fail" raises MailboxFull);
+    otherwise the message is dropped and counted.
+    """
+    target = ref._process
+    scheduler = target.scheduler
+    if get_ident() != scheduler.thread:
+        if block:
+            scheduler.check_thread()
+        scheduler.hub.loop.run_callback_threadsafe(_tell, target, INFO, message)
+        return
+    if block and target.current is not None and target.current is not DEAD:
+        limit = target.server.mailbox_limit
+        if limit is not None and is_full(target, limit):
+            policy = target.server.mailbox_full
+            if policy == "fail":
+                raise MailboxFull(ref, limit)
+            if policy == "block":
+                me = getcurrent()
+                caller = me.process if me.__class__ is Worker else None
+                scheduler.check_may_wait()
+                check_cycle(caller, target)
+                wait_for_room(caller, target, None, None)
+        _tell(target, INFO, message)
+        if limit is not None:
+            let_in_next(target, limit)
+        return
+    _tell(target, INFO, message)
+
+
+def _tell(target: Process, kind: int, message: Any) -> None:
+    current = target.current
+    if current is DEAD:
+        remote = target.scheduler.system.remote
+        if remote is not None and remote.reaches(target.ref):
+            remote.tell(target.ref, "cast" if kind == CAST else "send", message)
+        return
+    if current is not None:
+        limit = target.server.mailbox_limit
+        if limit is not None and is_full(target, limit):
+            target.bond().dropped += 1
+            return
+        if target.mailbox is None:
+            target.mailbox = deque()
+        target.mailbox.append((kind, message))
+        return
+    target.scheduler.deliver(target, (kind, message))
+
+
+def reply(caller: Call, value: Any) -> None:
+    """Answers a call whose handler returned NoReply (or has not returned yet). Only the first answer counts."""
+    if caller.value is PENDING:
+        bonds = caller.target.bonds
+        if bonds is not None:
+            bonds.owed.discard(caller)
+        turn.answer(caller, value)
+
+
+# ---- ending -----------------------------------------------------------------------------------------------------------
+
+
+class StopRequest(Job):
+    """Asks a server to stop in order. message is the reason."""
+
+    __slots__ = ()
+
+    def perform(self, process: Process) -> Any:
+        """Stops; the one who asked is let go when it is dead."""
+        return Stop(self.message, reply=None)
+
+
+def waiting_for(target: Process, kind: type[Job], message: Any) -> Job:
+    """A job in the name of the running greenlet, which may wait; with its context and its actor."""
+    me = getcurrent()
+    context = me.gr_context
+    return kind(
+        me,
+        target,
+        message,
+        me.process if me.__class__ is Worker else None,
+        None if context is None else context.copy(),
+        0.0,
+    )
+
+
+def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> None:
+    """Stops a server in order: after the messages before, `terminate(reason)`. Returns when it is dead.
+
+    Raises NoProcess if nobody is there, ServerExited if it died of something else, CallTimeout if it takes longer than
+    `timeout` seconds (it still stops), CallCycle if it waits for the caller.
+    """
+    target = ref._process
+    target.scheduler.check_may_wait()
+    if target.current is DEAD:
+        raise NoProcess(ref)
+    request = waiting_for(target, StopRequest, reason)
+    check_cycle(request.caller, target)
+    target.scheduler.deliver(target, request)
+    try:
+        wait(request, timeout)
+    except ServerExited as error:
+        if error.reason != reason:
+            raise
+
+
+def stop_or_kill(target: Process, reason: object, seconds: float | None) -> None:
+    """A supervisor's way to end a child: in order, ahead of what waits in its mailbox unless it traps exits; killed after
+    `seconds` (None: never). When this returns the child is dead."""
+    if target.current is DEAD:
+        return
+    request = post_stop(target, reason)
+    await_stop(target, request, seconds)
+
+
+def post_stop(target: Process, reason: object) -> Call | None:
+    """Begins it. Returns None where it is done already."""
+    if target.current is DEAD:
+        return None
+    server = target.server
+    if target.current is None and server.has_default_terminate():
+        die(target, reason)  # nothing is under way and nothing to clean up
+        return None
+    request = waiting_for(target, StopRequest, reason)
+    if target.current is not None and target.mailbox is not None and not server.trap_exits:
+        target.mailbox.appendleft(request)
+    else:
+        target.scheduler.deliver(target, request)
+    return request
+
+
+def await_stop(target: Process, request: Call | None, seconds: float | None) -> None:
+    """Waits for the end of what `post_stop` began."""
+    if request is None:
+        return
+    deadline = None if seconds is None else target.scheduler.monotonic() + seconds
+    try:
+        wait(request, None, deadline)
+    except ServerExited:
+        return  # it died of something else meanwhile: dead is what was asked for
+    except BaseException:
+        die(target, "killed")  # its time is over, or the one who waits is ended itself
+        if request.value.__class__ is not Failed:
+            raise

@@ -1,0 +1,218 @@
+"""DynamicSupervisor: children that come and go, each with a spec of its own, in no order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Literal
+
+from packetflow.otp.answers import Stop
+from packetflow.otp.child_spec import Backoff, ChildSpec, Restart, check_options, check_spec
+from packetflow.otp.children import (
+    Child,
+    ChildCount,
+    ChildExit,
+    ChildInfo,
+    Intensity,
+    Overseer,
+    TryAgain,
+    ask,
+    start_child,
+    stop_children,
+    wants_restart,
+)
+from packetflow.otp.errors import ChildNotFound, SpecError, StartFailed, TooManyChildren, reason_text
+from packetflow.otp.process import SIGNAL
+from packetflow.otp.ref import Ref
+from packetflow.otp.server import _scheduler
+from packetflow.otp.signals import log
+from packetflow.otp.start import start_process
+
+if TYPE_CHECKING:
+    from packetflow.otp.system import System
+
+
+class DynamicSupervisor(Overseer):
+    """Starts children on request, and starts them again by their spec; finished ones are forgotten.
+
+    Ids need not be unique: a child is known by its ref, which a restart changes. When it ends, all children end at
+    once, each in its own time.
+    """
+
+    # ---- starting and asking ----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def start(  # type: ignore[override]
+        cls,
+        *,
+        max_children: int | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        extra_arguments: tuple[Any, ...] = (),
+        name: str | None = None,
+        system: System | None = None,
+    ) -> Ref:
+        """Starts one without children. extra_arguments come before each child's own. Raises SpecError, NameTaken."""
+        options = cls._options(max_children, max_restarts, max_seconds, extra_arguments)
+        ref = start_process(_scheduler(system), cls, (), options, name, None)
+        assert ref is not None  # it never ignores
+        return ref
+
+    @classmethod
+    def child(
+        cls,
+        *,
+        id: Hashable = None,
+        name: str | None = None,
+        max_children: int | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        extra_arguments: tuple[Any, ...] = (),
+        restart: Restart = "permanent",
+        shutdown: float | Literal["brutal_kill", "infinity"] | None = None,
+        backoff: Backoff | None = None,
+    ) -> ChildSpec:
+        """The ChildSpec of a dynamic supervisor below another supervisor. Raises SpecError."""
+        options = cls._options(max_children, max_restarts, max_seconds, extra_arguments)
+        return ChildSpec(
+            cls, id=id, name=name, restart=restart, shutdown=shutdown, backoff=backoff, options=options
+        )
+
+    @staticmethod
+    def _options(
+        max_children: Any = None, max_restarts: Any = 3, max_seconds: Any = 5.0, extra_arguments: Any = ()
+    ) -> dict[str, Any]:
+        check_options("one_for_one", max_restarts, max_seconds, "never")
+        if max_children is not None and (
+            isinstance(max_children, bool) or not isinstance(max_children, int) or max_children < 0
+        ):
+            raise SpecError("max_children", max_children, "a whole number from 0, or None for any number")
+        if not isinstance(extra_arguments, tuple):
+            raise SpecError("extra_arguments", extra_arguments, "a tuple")
+        return {
+            "max_children": max_children,
+            "max_restarts": max_restarts,
+            "max_seconds": max_seconds,
+            "extra_arguments": extra_arguments,
+        }
+
+    @staticmethod
+    def start_child(supervisor: Ref, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
+        """Starts a child. Returns its ref, None if it ignored (and is forgotten). Raises SpecError, TooManyChildren,
+        StartFailed."""
+        return ask(supervisor, ("start_child", spec), timeout)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def terminate_child(supervisor: Ref, child: Ref, timeout: float | None = None) -> None:
+        """Stops a child and forgets it. Raises ChildNotFound."""
+        ask(supervisor, ("terminate_child", child), timeout)
+
+    @staticmethod
+    def which_children(supervisor: Ref, timeout: float | None = None) -> list[ChildInfo]:
+        """Its children; ref is None while one is being restarted."""
+        return ask(supervisor, ("which_children",), timeout)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def count_children(supervisor: Ref, timeout: float | None = None) -> ChildCount:
+        """How many there are."""
+        return ask(supervisor, ("count_children",), timeout)  # type: ignore[no-any-return]
+
+    # ---- the life of the supervisor -------------------------------------------------------------------------------------
+
+    def init(self, **options: Any) -> Any:
+        """Nobody to start yet."""
+        options = self._options(**options)
+        self._max_children: int | None = options["max_children"]
+        self._extra: tuple[Any, ...] = options["extra_arguments"]
+        self._intensity = Intensity(options["max_restarts"], options["max_seconds"])
+        # By the number of the ref; that of one being restarted stays its old one until it is back.
+        self._children: dict[int, Child] = {}
+
+    def terminate(self, reason: object) -> None:
+        """Stops all children at once."""
+        stop_children(self._children.values(), together=True)
+        self._children.clear()
+
+    def list_children(self) -> list[Child]:
+        """The children in the order of their start."""
+        return list(self._children.values()) if hasattr(self, "_children") else []
+
+    def handle_info(self, message: Any) -> Any:
+        """A child died, or one has to be tried again. Exit signals of strangers are ignored, as in OTP."""
+        if isinstance(message, ChildExit):
+            number = message.process.ref.id
+            child = self._children.get(number)
+            if child is not None and child.process is message.process:
+                child.process = None
+                if wants_restart(child.spec, message.reason):
+                    return self._restart(number, child, message.process.started)
+                del self._children[number]
+        elif isinstance(message, TryAgain):
+            for number, child in self._children.items():
+                if child is message.child and child.process is None:
+                    child.alarm = None
+                    return self._bring_back(number, child)
+        return None
+
+    def _restart(self, number: int, child: Child, started: float) -> Any:
+        now = self._process.scheduler.monotonic()
+        child.status = "restarting"
+        if self._intensity.exceeded(now):
+            log.error("%s: its children died too often: giving up", self.ref)
+            return Stop("shutdown")
+        backoff = child.spec.backoff
+        if backoff is None:
+            return self._bring_back(number, child)
+        if now - started >= backoff.reset_after:
+            child.failures = 0
+        child.status = "backoff"
+        child.alarm = self._process.scheduler.timers.after(backoff.wait(child.failures), self._again, child)
+        child.failures += 1
+        return None
+
+    def _again(self, child: Child) -> None:
+        self._process.scheduler.deliver(self._process, (SIGNAL, TryAgain(child)))
+
+    def _bring_back(self, number: int, child: Child) -> Any:
+        child.status = "restarting"
+        try:
+            process = start_child(self._process, child.spec, self._extra + child.spec.arguments)
+        except StartFailed as error:
+            log.error(
+                "%s: child %s did not come back: %s", self.ref, child.spec.id, reason_text(error.reason)
+            )
+            now = self._process.scheduler.monotonic()
+            if child.spec.backoff is not None:
+                return self._restart(number, child, now)
+            if self._intensity.exceeded(now):
+                return Stop("shutdown")
+            self._again(child)
+            return None
+        self._children.pop(number, None)
+        if process is not None:
+            child.hold(process)
+            child.restarts += 1
+            self._children[process.ref.id] = child
+        return None
+
+    # ---- requests -------------------------------------------------------------------------------------------------------
+
+    def _on_start_child(self, spec: ChildSpec) -> Ref | None:
+        if isinstance(spec, ChildSpec) and spec.significant:
+            raise SpecError("significant", True, "False: a dynamic supervisor has no significant children")
+        check_spec(spec, "never")
+        if self._max_children is not None and len(self._children) >= self._max_children:
+            raise TooManyChildren(spec.id, self._max_children)
+        process = start_child(self._process, spec, self._extra + spec.arguments)
+        if process is None:
+            return None
+        child = Child(spec)
+        child.hold(process)
+        self._children[process.ref.id] = child
+        return process.ref
+
+    def _on_terminate_child(self, ref: Ref) -> None:
+        child = self._children.get(ref.id) if ref.node == self.system.name else None
+        if child is None or ref.incarnation != self.system.incarnation:
+            raise ChildNotFound(ref)
+        stop_children([child], together=False)
+        del self._children[ref.id]

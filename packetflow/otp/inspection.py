@@ -1,0 +1,172 @@
+"""Looking inside: the tree as data, one process's figures, its state, and a change of its code.
+
+The figures are read where they lie, so that a busy server answers too; the state is asked for in the server's turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from packetflow.otp.calls import check_cycle, wait, waiting_for
+from packetflow.otp.children import Child, Overseer
+from packetflow.otp.errors import NoProcess, SpecError
+from packetflow.otp.process import DEAD, Call, Job, Process
+from packetflow.otp.ref import Ref
+from packetflow.otp.server import GenServer
+from packetflow.otp.turn import brief
+
+
+class Branch(NamedTuple):
+    """A process in the tree. age: seconds since its start. current: the message it handles, shortened; None if idle.
+
+    ref and the figures are of nobody (None, 0) where a child does not run; status says why.
+    """
+
+    id: Any
+    name: str | None
+    ref: Ref | None
+    kind: Literal["supervisor", "worker"]
+    status: str
+    restarts: int
+    mailbox: int
+    handled: int
+    age: float
+    current: str | None
+    children: tuple[Branch, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data, ids and refs as text."""
+        data = self._asdict()
+        data["id"] = str(self.id)
+        data["ref"] = None if self.ref is None else repr(self.ref)
+        data["children"] = [child.as_dict() for child in self.children]
+        return data
+
+
+class Statistics(NamedTuple):
+    """What one process has done. dropped: messages that its bounded mailbox refused."""
+
+    ref: Ref
+    status: Literal["idle", "busy"]
+    mailbox: int
+    handled: int
+    dropped: int
+    age: float
+    current: str | None
+    links: int
+    monitors: int
+    waits_for: Ref | None
+
+
+def tree(ref: Ref) -> Branch:
+    """A process and everybody below it. Raises NoProcess if it is dead."""
+    process = _living(ref)
+    return _branch(process.label(), process, "running", 0, "worker")
+
+
+def statistics(ref: Ref) -> Statistics:
+    """One process's figures. Raises NoProcess if it is dead."""
+    process = _living(ref)
+    bonds = process.bonds
+    waiting = process.waiting
+    return Statistics(
+        ref,
+        "idle" if process.current is None else "busy",
+        0 if process.mailbox is None else len(process.mailbox),
+        process.handled,
+        0 if bonds is None else bonds.dropped,
+        process.scheduler.monotonic() - process.started,
+        _current(process),
+        0 if bonds is None else len(bonds.links),
+        0 if bonds is None else len(bonds.monitors),
+        None if waiting is None else waiting.target.ref,
+    )
+
+
+def get_state(ref: Ref, timeout: float | None = 5.0) -> dict[str, Any]:
+    """A server's state by its `get_state`, read between two messages. Raises what `call` raises."""
+    return _visit(ref, _GetState, None, timeout)  # type: ignore[no-any-return]
+
+
+def change_code(ref: Ref, cls: type[GenServer], timeout: float | None = 5.0) -> None:
+    """Puts a new class in the place of a server's, between two messages; ref, name, links and mailbox stay.
+
+    The new one's `code_change(old_version, state)` takes the state over. If it raises, the caller gets that and the old
+    one goes on. Raises what `call` raises.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, GenServer)) or issubclass(cls, Overseer):
+        raise SpecError("cls", cls, "a GenServer class, no supervisor")
+    _visit(ref, _ChangeCode, cls, timeout)
+
+
+def _visit(ref: Ref, kind: type[Job], message: Any, timeout: float | None) -> Any:
+    process = _living(ref)
+    process.scheduler.check_may_wait()
+    job = waiting_for(process, kind, message)
+    check_cycle(job.caller, process)
+    process.scheduler.deliver(process, job)
+    return wait(job, timeout)
+
+
+class _GetState(Job):
+    __slots__ = ()
+
+    def perform(self, process: Process) -> Any:
+        self.value = process.server.get_state()
+
+
+class _ChangeCode(Job):
+    __slots__ = ()
+
+    def perform(self, process: Process) -> Any:
+        old = process.server
+        new: GenServer = self.message()
+        new._process = process
+        new.code_change(type(old).version, dict(old.__dict__))
+        process.server = new
+        self.value = None
+
+
+def _living(ref: Ref) -> Process:
+    process = ref._process
+    if process.current is DEAD:
+        raise NoProcess(ref)
+    return process
+
+
+def _branch(
+    id: Any, process: Process, status: str, restarts: int, kind: Literal["supervisor", "worker"]
+) -> Branch:
+    children: tuple[Branch, ...] = ()
+    server = process.server
+    if isinstance(server, Overseer):
+        kind = "supervisor"
+        children = tuple(_child(child) for child in server.list_children())
+    return Branch(
+        id,
+        process.name,
+        process.ref,
+        kind,
+        status,
+        restarts,
+        0 if process.mailbox is None else len(process.mailbox),
+        process.handled,
+        process.scheduler.monotonic() - process.started,
+        _current(process),
+        children,
+    )
+
+
+def _child(child: Child) -> Branch:
+    spec = child.spec
+    process = child.process
+    if process is None or process.current is DEAD:
+        return Branch(spec.id, spec.name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
+    return _branch(spec.id, process, child.status, child.restarts, spec.type)
+
+
+def _current(process: Process) -> str | None:
+    item = process.current
+    if item is None or item is DEAD:
+        return None
+    return brief(item.message if isinstance(item, Call) else item[1])

@@ -1,0 +1,195 @@
+"""The slots of an actor, the record of somebody who waits for it, and the greenlet that works for it.
+
+An idle actor is a Process and nothing else: no greenlet, no queue. `current` says it all: None is idle, DEAD is dead,
+anything else is the message being handled (or about to be).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlet import greenlet
+
+from packetflow.otp.answers import UNSET, _Mark
+
+if TYPE_CHECKING:
+    from packetflow.otp.children import Child
+    from packetflow.otp.ref import Ref
+    from packetflow.otp.scheduler import Scheduler
+    from packetflow.otp.server import GenServer
+    from packetflow.otp.signals import Monitor
+    from packetflow.otp.timers import Timer
+
+DEAD: Final[Any] = _Mark("DEAD")
+PENDING: Final[Any] = _Mark("PENDING")
+GONE: Final[Any] = _Mark("GONE")  # the value of a wait that was given up
+
+# The first element of a message that nobody waits for; calls and what is like them are records of their own.
+CAST: Final = 0
+INFO: Final = 1
+SIGNAL: Final = 2  # an info that the runtime sends: never counts against a mailbox's bound
+CONTINUE: Final = 3
+IDLE: Final = 4  # the server's idle timeout
+
+
+class Failed:
+    """A wait that ends with an error: `error(timeout)` makes it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Callable[[float | None], BaseException]) -> None:
+        self.error = error
+
+
+class Call:
+    """One who waits: greenlet for target, with a message. `value` is PENDING until there is an answer.
+
+    Handlers get it as `caller`: pass it to `reply`, compare it, keep it; read nothing but `ref`.
+    """
+
+    __slots__ = ("caller", "context", "deadline", "greenlet", "message", "target", "value")
+
+    def __init__(
+        self,
+        waiting: greenlet | None,
+        target: Process,
+        message: Any,
+        caller: Process | None,
+        context: Any,
+        deadline: float,
+    ) -> None:
+        self.greenlet = waiting
+        self.target = target
+        self.message = message
+        self.caller = caller
+        self.context = context
+        self.deadline = deadline
+        self.value: Any = PENDING
+
+    @property
+    def ref(self) -> Ref | None:
+        """Who calls, if it is an actor."""
+        return None if self.caller is None else self.caller.ref
+
+    def __repr__(self) -> str:
+        return f"<caller {self.ref or 'outside'}>"
+
+
+class Job(Call):
+    """A call that is not for `handle_call`: the runtime's own, done in the server's turn by `perform`.
+
+    perform sets `value` where the waiting one is to be let go, and returns what a handler might return.
+    """
+
+    __slots__ = ()
+
+    def perform(self, process: Process) -> Any:
+        """Does it, in the server's greenlet."""
+        raise NotImplementedError
+
+    def failed(self, process: Process, error: BaseException) -> bool:
+        """What `perform` raised. Returns whether it is settled; else the server crashes of it."""
+        if self.value is PENDING:
+            self.value = Failed(lambda timeout: error)
+        return True
+
+
+class Bonds:
+    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders."""
+
+    __slots__ = (
+        "dropped",
+        "idle_due",
+        "idle_mark",
+        "idle_timer",
+        "links",
+        "monitoring",
+        "monitors",
+        "owed",
+        "senders",
+    )
+
+    def __init__(self) -> None:
+        self.links: set[Process] = set()
+        self.monitors: set[Monitor] = set()  # of me, by others
+        self.monitoring: set[Monitor] = set()  # of others, by me
+        self.owed: set[Call] = set()  # taken, and to be answered later
+        self.senders: deque[Call] = deque()  # wait for room in my mailbox
+        self.dropped = 0
+        self.idle_timer: Timer | None = None
+        self.idle_due = 0.0
+        self.idle_mark = -1
+
+
+class Process:
+    """An actor as the runtime sees it."""
+
+    __slots__ = (
+        "bonds",
+        "child",
+        "current",
+        "handled",
+        "mailbox",
+        "name",
+        "parent",
+        "ref",
+        "scheduler",
+        "server",
+        "started",
+        "waiting",
+        "worker",
+    )
+
+    ref: Ref
+
+    def __init__(
+        self, scheduler: Scheduler, server: GenServer, parent: Process | None, started: float
+    ) -> None:
+        self.scheduler = scheduler
+        self.server = server
+        self.parent = parent
+        self.started = started
+        self.current: Any = None
+        self.mailbox: deque[Any] | None = None
+        self.worker: Worker | None = None
+        self.waiting: Call | None = None
+        self.bonds: Bonds | None = None
+        self.name: str | None = None
+        self.child: Child | None = None  # what its supervisor knows of it
+        self.handled = 0
+
+    def bond(self) -> Bonds:
+        """Its bonds, made when first needed."""
+        bonds = self.bonds
+        if bonds is None:
+            bonds = self.bonds = Bonds()
+        return bonds
+
+    def label(self) -> str:
+        """What people call it: its name, else its class; "" for a stand-in."""
+        return self.name or type(self.server).__name__
+
+
+class Nobody(Process):
+    """Stands in a ref for somebody who is dead, or lives on another node."""
+
+    __slots__ = ()
+
+    def __init__(self, scheduler: Scheduler, ref: Ref) -> None:
+        super().__init__(scheduler, UNSET, None, 0.0)
+        self.ref = ref
+        self.current = DEAD
+
+    def label(self) -> str:
+        """Nothing is known of it."""
+        return ""
+
+
+class Worker(greenlet):  # type: ignore[misc]
+    """A greenlet that handles messages: now of this process, then of another."""
+
+    __slots__ = ("process",)
+
+    process: Process | None

@@ -1,0 +1,154 @@
+"""How a process begins: its name is taken, `init` runs in its own greenlet, and the starter waits for the outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
+from packetflow.otp.calls import raise_failed, waiting_for
+from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, StartFailed
+from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
+from packetflow.otp.ref import Ref
+from packetflow.otp.signals import die
+from packetflow.otp.timeouts import TimeoutClass
+from packetflow.otp.turn import start_idling
+
+if TYPE_CHECKING:
+    from packetflow.otp.scheduler import Scheduler
+    from packetflow.otp.server import GenServer
+
+
+class Init(Job):
+    """Runs `init`. message is (arguments, keywords). Its value is the new ref, or IGNORE."""
+
+    __slots__ = ()
+
+    def perform(self, process: Process) -> Any:
+        """Runs `init` and reads what it returned."""
+        arguments, keywords = self.message
+        result = process.server.init(*arguments, **keywords)
+        if process.current is not self:
+            return None  # killed meanwhile
+        if result is None:
+            self._settle(process.ref)
+            return None
+        if isinstance(result, Continue):
+            self._settle(process.ref)
+            return result
+        if isinstance(result, NoReply):
+            self._settle(process.ref)
+            if result.timeout is not None:
+                start_idling(process, result.timeout)
+            return None
+        if result is IGNORE:
+            self._settle(IGNORE)
+            self._vanish(process, "normal")
+            return None
+        if isinstance(result, Stop):
+            self._refuse(process, result.reason)
+            return None
+        raise TypeError(
+            f"init returned {result!r}; it may return None, IGNORE, Stop, Continue or NoReply(timeout)"
+        )
+
+    def failed(self, process: Process, error: BaseException) -> bool:
+        """`init` raised: the starter gets it, and nothing is left behind."""
+        self._refuse(process, error)
+        return True
+
+    def _settle(self, value: Any) -> None:
+        if self.value is PENDING:
+            self.value = value
+
+    def _refuse(self, process: Process, reason: object) -> None:
+        what = type(process.server).__name__ if process.name is None else process.name
+        path: tuple[Any, ...] = ()
+        if isinstance(reason, StartFailed) and process.server.supervises:
+            path, reason = reason.path, reason.reason
+        self._settle(Failed(lambda timeout: StartFailed(what, reason, path)))
+        self._vanish(process, reason)
+
+    def _vanish(self, process: Process, reason: object) -> None:
+        process.parent = None  # the starter learns of it by its start, and needs no signal
+        if process.bonds is not None:
+            for other in process.bonds.links:
+                if other.bonds is not None:
+                    other.bonds.links.discard(process)
+            process.bonds.links.clear()
+        die(process, reason)
+
+
+def start_process(
+    scheduler: Scheduler,
+    cls: type[GenServer],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    name: str | None,
+    timeout: float | None,
+    parent: Process | None = None,
+    linked: bool = False,
+) -> Ref | None:
+    """Starts a server. Returns its ref, or None if `init` ignored. Raises StartFailed, NameTaken, WrongThread, HubBlocked."""
+    scheduler.check_may_wait()
+    if name is not None:
+        holder = scheduler.names.get(name)
+        if holder is not None:
+            raise NameTaken(name, holder.ref)
+    system = scheduler.system
+    server = cls()
+    process = Process(scheduler, server, parent, scheduler.monotonic())
+    number = scheduler.count = scheduler.count + 1
+    ref = process.ref = Ref(system.name, number, system.incarnation, process)
+    server._process = process
+    scheduler.processes[number] = process
+    if name is not None:
+        process.name = name
+        scheduler.names[name] = process
+    if linked and parent is not None:
+        process.bond().links.add(parent)
+        parent.bond().links.add(process)
+    if not cls.has_own_init() and not arguments and not keywords:
+        return ref
+    request = waiting_for(process, Init, (arguments, keywords))
+    process.current = request
+    worker = scheduler.worker_for(process)
+    caller = request.caller
+    if caller is not None:
+        caller.waiting = request
+    waits: TimeoutClass | None = None
+    if timeout is not None:
+        waits = scheduler.timeouts.exact(timeout)
+        waits.enter(request)
+    try:
+        worker.switch()
+        while request.value is PENDING:
+            scheduler.let_others_run()
+    except BaseException:
+        # The starter was ended or gave up: nobody would ever know of the new one.
+        _abandon(process)
+        raise
+    finally:
+        request.greenlet = None
+        if caller is not None:
+            caller.waiting = None
+        if waits is not None:
+            waits.leave(request)
+    value = request.value
+    if value is IGNORE:
+        return None
+    if value.__class__ is Failed:
+        try:
+            raise_failed(value, timeout)
+        except CallTimeout:
+            label = process.label()
+            _abandon(process)
+            raise StartFailed(label, "timeout") from None
+        except ServerExited as error:
+            raise StartFailed(process.label(), error.reason) from error
+    return ref
+
+
+def _abandon(process: Process) -> None:
+    if process.current is not DEAD:
+        process.parent = None
+        die(process, "killed")

@@ -1,0 +1,215 @@
+"""System: where names live. Several in one process are strangers to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import SystemRandom
+from typing import Any, Protocol
+
+import gevent
+from gevent.monkey import get_original
+
+from packetflow.otp import calls, signals
+from packetflow.otp.clock import Clock
+from packetflow.otp.errors import NameTaken, NoProcess
+from packetflow.otp.process import DEAD, Nobody, Process, Worker
+from packetflow.otp.ref import Ref
+from packetflow.otp.scheduler import Scheduler
+from packetflow.otp.signals import Monitor
+from packetflow.otp.threads import get_ident
+from packetflow.otp.timers import Timer
+
+
+class Remote(Protocol):
+    """How other nodes are reached. Set `System.remote` to one; until then they are nobody."""
+
+    def reaches(self, ref: Ref) -> bool:
+        """Whether this ref is of a node that can be asked."""
+
+    def call(self, ref: Ref, message: Any, timeout: float | None) -> Any:
+        """As `call`."""
+
+    def tell(self, ref: Ref, kind: str, message: Any) -> None:
+        """As `cast` and `send`: `kind` says which."""
+
+
+class System:
+    """A world of actors in this thread: its names, its clock, its scheduler.
+
+    name: the node part of its refs. incarnation: a number that no earlier start of this node had; random by default.
+    It belongs to the thread that made it; `from_thread` is the way in from others.
+    """
+
+    def __init__(
+        self, name: str = "local", clock: Clock | None = None, incarnation: int | None = None
+    ) -> None:
+        self.name = name
+        self.clock = clock or Clock()
+        self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
+        self.remote: Remote | None = None
+        self.scheduler = Scheduler(self, self.clock.monotonic)
+
+    # ---- names ---------------------------------------------------------------------------------------------------------
+
+    def whereis(self, name: str) -> Ref | None:
+        """Who holds a name; None if nobody does. Never somebody dead."""
+        holder = self.scheduler.names.get(name)
+        return None if holder is None else holder.ref
+
+    def register(self, name: str, ref: Ref) -> None:
+        """Gives a process a name; it loses it when it dies. Raises NameTaken, NoProcess; ValueError if it has another."""
+        process = ref._process
+        holder = self.scheduler.names.get(name)
+        if holder is not None:
+            raise NameTaken(name, holder.ref)
+        if process.current is DEAD or process.scheduler is not self.scheduler:
+            raise NoProcess(ref)
+        if process.name is not None:
+            raise ValueError(f"{ref} has the name {process.name!r} already")
+        process.name = name
+        self.scheduler.names[name] = process
+
+    def unregister(self, name: str) -> None:
+        """Takes a name back. Raises NoProcess if nobody holds it."""
+        holder = self.scheduler.names.pop(name, None)
+        if holder is None:
+            raise NoProcess(name)
+        holder.name = None
+
+    def names(self) -> list[str]:
+        """All names that are held, sorted."""
+        return sorted(self.scheduler.names)
+
+    def find(self, target: Ref | str) -> Ref:
+        """The ref for a ref or a name. Raises NoProcess if nobody holds the name."""
+        if isinstance(target, Ref):
+            return target
+        holder = self.scheduler.names.get(target)
+        if holder is None:
+            raise NoProcess(target)
+        return holder.ref
+
+    def ref_from(self, key: tuple[str, int, int]) -> Ref:
+        """The ref that `Ref.key()` described, which may be dead or on another node by now."""
+        node, incarnation, number = key
+        if node == self.name and incarnation == self.incarnation:
+            process = self.scheduler.processes.get(number)
+            if process is not None:
+                return process.ref
+        nobody = Nobody.__new__(Nobody)
+        ref = Ref(node, number, incarnation, nobody)
+        nobody.__init__(self.scheduler, ref)  # type: ignore[misc]
+        return ref
+
+    # ---- asking and telling, by name or ref ----------------------------------------------------------------------------
+
+    def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
+        """`call`, also by name. Raises NoProcess at once if nobody holds it, and else what `call` raises."""
+        if target.__class__ is str:
+            holder = self.scheduler.names.get(target)
+            if holder is None:
+                self.scheduler.check_thread()
+                raise NoProcess(target)
+            return calls.call(holder.ref, message, timeout)
+        return calls.call(target, message, timeout)  # type: ignore[arg-type]
+
+    def cast(self, target: Ref | str, message: Any) -> None:
+        """`cast`, also by name; nobody of that name: nothing happens."""
+        ref = self.whereis(target) if isinstance(target, str) else target
+        if ref is not None:
+            calls.cast(ref, message)
+
+    def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
+        """`send`, also by name; nobody of that name: nothing happens."""
+        ref = self.whereis(target) if isinstance(target, str) else target
+        if ref is not None:
+            calls.send(ref, message, block)
+
+    def send_after(self, delay: float, target: Ref | str, message: Any) -> Timer:
+        """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left."""
+        self.scheduler.check_thread()
+        return self.scheduler.timers.after(delay, self._send_late, (target, message))
+
+    def _send_late(self, late: tuple[Ref | str, Any]) -> None:
+        self.send(*late)
+
+    def monitor(self, target: Ref | str) -> Monitor:
+        """`monitor`, also by name; nobody of that name: a Down at once, with "noproc"."""
+        if isinstance(target, Ref):
+            return signals.monitor(target)
+        holder = self.scheduler.names.get(target)
+        if holder is not None:
+            return signals.monitor(holder.ref)
+        watch = Monitor(target, None, signals.current_process())
+        watch.tell("noproc")
+        return watch
+
+    def stop_process(
+        self, target: Ref | str, reason: object = "normal", timeout: float | None = None
+    ) -> None:
+        """`stop`, also by name."""
+        calls.stop(self.find(target), reason, timeout)
+
+    # ---- the whole -----------------------------------------------------------------------------------------------------
+
+    def processes(self) -> list[Ref]:
+        """Everybody who lives here, in the order of their start."""
+        return [process.ref for process in self.scheduler.processes.values()]
+
+    def lingering(self) -> list[tuple[Ref, str]]:
+        """Who was killed and whose greenlet has not ended yet, with the line where it is."""
+        return [(process.ref, _line(worker)) for worker, process in self.scheduler.lingering.items()]
+
+    def shutdown(self, timeout: float = 5.0) -> None:
+        """Stops everybody, the last started first, each in order; who takes longer than `timeout` seconds is killed."""
+        self.scheduler.check_may_wait()
+        for process in reversed(list(self.scheduler.processes.values())):
+            if not _is_child(process):
+                calls.stop_or_kill(process, "shutdown", timeout)
+        for process in reversed(list(self.scheduler.processes.values())):
+            calls.stop_or_kill(process, "shutdown", timeout)
+        self.scheduler.close()
+
+    def from_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs a function in a greenlet of this system's thread, and waits for it in the calling one.
+
+        For native threads: `system.from_thread(system.call, "counter", message)`. Raises what the function raises. The
+        hub's thread must be running its greenlets meanwhile. In the system's own thread it is an ordinary call.
+        """
+        if self.scheduler.thread == get_ident():
+            return function(*arguments)
+        done = get_original("_thread", "allocate_lock")()
+        done.acquire()
+        outcome: list[Any] = []
+
+        def run() -> None:
+            try:
+                outcome.extend((True, function(*arguments)))
+            except BaseException as error:  # noqa: BLE001 - the caller in the other thread gets it
+                outcome.extend((False, error))
+            finally:
+                done.release()
+
+        self.scheduler.hub.loop.run_callback_threadsafe(gevent.spawn, run)
+        done.acquire()
+        worked, value = outcome
+        if worked:
+            return value
+        raise value
+
+    def __repr__(self) -> str:
+        return f"<System {self.name} with {len(self.scheduler.processes)} processes>"
+
+
+def _line(worker: Worker) -> str:
+    frame = worker.gr_frame
+    # The innermost frames are gevent's waiting; the one of interest is the last outside of it.
+    while frame is not None and frame.f_back is not None and "gevent" in frame.f_globals.get("__name__", ""):
+        frame = frame.f_back
+    if frame is None:
+        return "not begun"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _is_child(process: Process) -> bool:
+    return process.parent is not None and process.parent.current is not DEAD

@@ -1,0 +1,131 @@
+"""The timeouts of calls: one queue for each class of timeout, so that a call costs no timer of its own.
+
+A timeout is rounded up to 1, 2, 5, 10, 20, 50 ... milliseconds. All calls of a class are due in the order they were
+made; one timer looks at the first. What was answered out of order is dropped once it is the larger part.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from packetflow.otp.errors import CallTimeout, SpecError
+from packetflow.otp.process import PENDING, Call, Failed
+
+if TYPE_CHECKING:
+    from packetflow.otp.scheduler import Scheduler
+
+_STEPS = (1, 2, 5)
+_KNOWN = 1024
+
+
+class TimeoutClass:
+    """The calls that wait at most `seconds`, in the order in which they were made."""
+
+    __slots__ = ("_scheduler", "armed", "dead", "pending", "seconds")
+
+    def __init__(self, scheduler: Scheduler, seconds: float) -> None:
+        self._scheduler = scheduler
+        self.seconds = seconds
+        self.pending: deque[Call] = deque()
+        self.armed = False
+        self.dead = 0
+
+    def enter(self, call: Call) -> None:
+        """Puts in a call that begins to wait now."""
+        call.deadline = self._scheduler.monotonic() + self.seconds
+        self.pending.append(call)
+        if not self.armed:
+            self.arm()
+
+    def arm(self) -> None:
+        """Has the first looked at when it is due."""
+        self.armed = True
+        self._scheduler.timers.at(self.pending[0].deadline, self._look)
+
+    def leave(self, call: Call) -> None:
+        """Takes out a call that is over."""
+        pending = self.pending
+        if pending and pending[-1] is call:
+            pending.pop()
+        elif pending and pending[0] is call:
+            pending.popleft()
+        else:
+            self.dead += 1
+            if self.dead > 64 and self.dead * 2 > len(pending):
+                alive = [one for one in pending if one.value is PENDING]
+                pending.clear()
+                pending.extend(alive)
+                self.dead = 0
+
+    def _look(self, _: object) -> None:
+        self.armed = False
+        pending = self.pending
+        now = self._scheduler.monotonic()
+        while pending:
+            first = pending[0]
+            if first.value is PENDING:
+                if first.deadline > now:
+                    self.arm()
+                    return
+                expire(first)
+            pending.popleft()
+        self.dead = 0
+
+
+def expire(call: Call) -> None:
+    """Ends a wait because its time is over. The target does not learn of it."""
+    if call.value is PENDING:
+        ref = call.target.ref
+        call.value = Failed(lambda timeout: CallTimeout(ref, timeout if timeout is not None else 0.0))
+        call.target.scheduler.enqueue(call)
+
+
+class Timeouts:
+    """The classes of one scheduler, by the timeout that was asked for."""
+
+    __slots__ = ("_classes", "_exact", "_scheduler", "by_asked")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._classes: dict[float, TimeoutClass] = {}
+        self._exact: dict[float, TimeoutClass] = {}
+        self.by_asked: dict[float, TimeoutClass] = {}
+
+    def find(self, asked: float) -> TimeoutClass:
+        """The class for a timeout in seconds. Raises SpecError for what is none."""
+        _check(asked)
+        seconds = round_up(asked)
+        found = self._classes.get(seconds)
+        if found is None:
+            found = self._classes[seconds] = TimeoutClass(self._scheduler, seconds)
+        if len(self.by_asked) >= _KNOWN:
+            self.by_asked.clear()
+        self.by_asked[asked] = found
+        return found
+
+    def exact(self, asked: float) -> TimeoutClass:
+        """A class of just this timeout, for those that are few and fixed, such as the start timeouts of children."""
+        found = self._exact.get(asked)
+        if found is None:
+            _check(asked)
+            if len(self._exact) >= _KNOWN:
+                self._exact.clear()
+            found = self._exact[asked] = TimeoutClass(self._scheduler, asked)
+        return found
+
+
+def _check(asked: object) -> None:
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not isfinite(asked) or asked < 0:
+        raise SpecError("timeout", asked, "a number of seconds from 0, or None for no limit")
+
+
+def round_up(seconds: float) -> float:
+    """The class of a timeout: the next of 1, 2, 5, 10, 20, 50 ... milliseconds, in seconds."""
+    scale = 1
+    while True:
+        for step in _STEPS:
+            if step * scale >= seconds * 1000:
+                return step * scale / 1000
+        scale *= 10

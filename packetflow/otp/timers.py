@@ -1,0 +1,118 @@
+"""Timers: everything that is due at some time, in one heap behind one timer of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+
+class Timer:
+    """Something that will happen at `due` (monotonic seconds), unless it is cancelled."""
+
+    __slots__ = ("_action", "_argument", "_timers", "due")
+
+    def __init__(self, timers: Timers, due: float, action: Callable[[Any], None], argument: Any) -> None:
+        self._timers = timers
+        self.due = due
+        self._action: Callable[[Any], None] | None = action
+        self._argument = argument
+
+    def cancel(self) -> float | None:
+        """Stops it. Returns the seconds that were left, or None if it had fired or was cancelled before."""
+        if self._action is None:
+            return None
+        self._action = self._argument = None
+        self._timers.forget()
+        left = self.due - self._timers.monotonic()
+        return left if left > 0.0 else 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is still to come."""
+        return self._action is not None
+
+    def fire(self) -> None:
+        """Does what it was made for, once; nothing if it was cancelled."""
+        action, argument = self._action, self._argument
+        if action is not None:
+            self._action = self._argument = None
+            action(argument)
+
+
+class Timers:
+    """The timers of one scheduler. A cancelled one leaves the heap when it comes up, or when the cancelled are the most."""
+
+    __slots__ = ("_armed", "_cancelled", "_count", "_heap", "_loop", "_watcher", "monotonic")
+
+    def __init__(self, loop: Any, monotonic: Callable[[], float]) -> None:
+        self._loop = loop
+        self.monotonic = monotonic
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0
+        self._cancelled = 0
+        self._watcher: Any = None
+        self._armed = float("inf")
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._cancelled
+
+    def after(self, delay: float, action: Callable[[Any], None], argument: Any = None) -> Timer:
+        """Has `action(argument)` run in the hub `delay` seconds from now. It must not wait and must not raise."""
+        return self.at(self.monotonic() + delay, action, argument)
+
+    def at(self, due: float, action: Callable[[Any], None], argument: Any = None) -> Timer:
+        """The same, at `due` (monotonic seconds)."""
+        timer = Timer(self, due, action, argument)
+        self._count += 1
+        heappush(self._heap, (due, self._count, timer))
+        if due < self._armed:
+            self._arm(due)
+        return timer
+
+    def forget(self) -> None:
+        """Counts a cancelled one; once they are the most, the heap is made anew without them."""
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].waiting]
+            heapify(self._heap)
+            self._cancelled = 0
+        if self._cancelled == len(self._heap):
+            # Nothing is to come: a loop that has nothing else must not be kept awake by a timer nobody waits for.
+            self.close()
+
+    def close(self) -> None:
+        """Drops them all."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        self._heap.clear()
+        self._cancelled = 0
+        self._armed = float("inf")
+
+    def _arm(self, due: float) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+        self._armed = due
+        self._watcher = self._loop.timer(max(0.0, due - self.monotonic()))
+        self._watcher.start(self._fire, update=True)
+
+    def _fire(self) -> None:
+        heap = self._heap
+        now = self.monotonic()
+        while heap and heap[0][0] <= now:
+            timer = heappop(heap)[2]
+            if timer.waiting:
+                timer.fire()
+                heap = self._heap  # an action may have had it made anew
+            else:
+                self._cancelled -= 1
+        self._armed = float("inf")
+        if heap:
+            self._arm(heap[0][0])
+        elif self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None

@@ -1,0 +1,516 @@
+"""The HTTP/1.1 door: `POST /capabilities/{id}` with JSON or msgpack, the catalogue, and the health of the node.
+
+Requests of one connection are answered in order, one at a time. Parsing is `http_parsing.py`'s, the looks of answers
+`http_answers.py`'s.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import format_datetime
+from math import inf
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from greenlet import getcurrent, greenlet
+
+from packetflow.otp.clock import Clock
+from packetflow.security.access import Session
+from packetflow.transports import http_answers as answers
+from packetflow.transports.connection import Connection
+from packetflow.transports.http_answers import Refusal
+from packetflow.transports.http_parsing import (
+    ACCEPT,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    IDEMPOTENCY_KEY,
+    ORIGIN,
+    TIMEOUT,
+    TRACEPARENT,
+    TRANSFER_ENCODING,
+    Incoming,
+    Reader,
+)
+from packetflow.transports.listener import Door, Listener, listen_tcp, shown_address
+from packetflow.transports.tcp import keep_alive
+from packetflow.wire.codec import Codec, Json, Msgpack, Unencodable
+from packetflow.wire.envelope import LONGEST_NAME, is_traceparent
+from packetflow.wire.errors import (
+    STATUS,
+    ExecutionFailed,
+    Internal,
+    Overloaded,
+    ProtocolError,
+    RequestError,
+    TooLarge,
+    ValidationFailed,
+)
+from packetflow.wire.limits import Limits
+from packetflow.wire.values import NO_METADATA, Metadata, Response
+
+Health: TypeAlias = Callable[[], tuple[bool, Mapping[str, Any]]]
+Catalogue: TypeAlias = Callable[[Session], Mapping[str, Any]]
+Describe: TypeAlias = Callable[[Session, str], Mapping[str, Any] | None]
+
+PREFIX = b"/capabilities/"
+REMEMBERED = 256  # spellings of a header that are kept with their meaning
+IDLE, HEAD, BODY, RUN = range(4)
+
+
+class HttpConnection(Connection):
+    """A caller by HTTP."""
+
+    __slots__ = ("full", "phase", "reader", "ready", "task")
+
+    listener: HttpListener
+
+    def __init__(self, listener: HttpListener, sock: socket.socket, peer: str, session: Session) -> None:
+        super().__init__(listener, sock, peer, session)
+        self.reader = Reader(listener)
+        self.ready = self.reader.ready
+        self.task: greenlet | None = None
+        self.full = False
+        self.phase = HEAD
+        self.set_deadline(listener.head_within)
+
+    # ---- in -----------------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Parse."""
+        reader = self.reader
+        reader.feed(data)
+        if not self.ready:
+            self._in_phase(BODY if reader.in_body else HEAD if reader.begun else self.phase)
+            if reader.continues and self.task is None:
+                self._go_on()
+        elif reader.queued > self.listener.limits.payload:
+            self.full = True  # it sends more than it lets us answer
+            self.pause()
+
+    def _go_on(self) -> None:
+        self.reader.continues = False
+        self.answer(answers.CONTINUE)
+
+    def _in_phase(self, phase: int) -> None:
+        if phase != self.phase and self.task is None:
+            listener = self.listener
+            self.phase = phase
+            self.set_deadline((listener.idle_within, listener.head_within, listener.body_within, inf)[phase])
+
+    def more(self) -> bool:
+        """Whether a request waits that may be run: the one before it is answered."""
+        return bool(self.ready) and self.task is None and not self.stuck and not self.closed
+
+    def running(self) -> Iterable[greenlet]:
+        """The greenlet of the request under way."""
+        return () if self.task is None else (self.task,)
+
+    def forget(self) -> None:
+        """Drop the requests that were not run."""
+        self.ready.clear()
+        self.reader.ended = True
+
+    # ---- in a worker --------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Run requests in order until the batch is over."""
+        ready, reader = self.ready, self.reader
+        while self.inside and ready and self.budget > 0 and not self.stuck:
+            self.budget -= 1
+            incoming = ready.popleft()
+            reader.queued -= len(incoming.body) + len(incoming.target) + 500
+            self._run(incoming)
+        if ready or self.closed or self.lingering:
+            return
+        self.phase = RUN
+        self._in_phase(BODY if reader.in_body else HEAD if reader.begun else IDLE)
+        if reader.continues:
+            self._go_on()
+        if self.full:
+            self.full = False
+            self.resume()
+
+    def _run(self, incoming: Incoming) -> None:
+        if incoming.refusal is not None:
+            self._refuse(incoming, incoming.refusal)
+        elif incoming.method == b"POST" and incoming.target.startswith(PREFIX):
+            self._call(incoming)
+        else:
+            self._look(incoming)
+
+    def _call(self, incoming: Incoming) -> None:
+        listener = self.listener
+        fields = incoming.fields
+        codec = listener.codec_of(fields.get(CONTENT_TYPE)) or listener.json
+        name = capability_in(incoming.target)
+        if name is None:
+            self._refuse(incoming, answers.no_such_path(incoming.target.decode("latin-1")))
+            return
+        try:
+            payload = codec.decode(incoming.body) if incoming.body else None
+            if payload is not None and payload.__class__ is not dict:
+                fault = {"path": "", "message": "expected fields by name"}
+                raise ValidationFailed("a payload is a map of fields", {"faults": [fault]})
+            metadata = NO_METADATA
+            if TIMEOUT in fields or IDEMPOTENCY_KEY in fields or TRACEPARENT in fields:
+                metadata = metadata_of(fields)
+        except RequestError as error:
+            self._refuse(incoming, Refusal(error.status, error))
+            return
+        self.task = getcurrent()
+        try:
+            response = listener.door.request(name, payload, self.session, metadata)
+        except Exception:
+            # The door answers every request; if it raises, the fault is the node's own, and the caller still gets one answer.
+            listener.log.exception("the door failed", capability=name)
+            self._refuse(incoming, Refusal(500, Internal("a fault of the node; its log says more")))
+            return
+        finally:
+            self.task = None
+        if self.closed or self.lingering:
+            return
+        accept = fields.get(ACCEPT)
+        self._respond(incoming, name, response, codec if accept is None else listener.accepted(accept, codec))
+
+    def _respond(self, incoming: Incoming, name: str, response: Response, codec: Codec) -> None:
+        trace, error = response.trace, response.error
+        lines = b""
+        if trace is not None:
+            lines = b"x-packetflow-trace: %b\r\nx-packetflow-execution-time: %.3f\r\n" % (
+                response.trace_id.encode(),
+                trace.duration * 1000.0,
+            )
+        status = 200
+        body = b""
+        if error is None:
+            try:
+                body = codec.encode(response.value)
+                if len(body) > self.listener.limits.frame:
+                    error = TooLarge(f"the answer of {name} is too large: {len(body)} bytes")
+            except Unencodable as fault:
+                error = ExecutionFailed(f"the answer of {name} can't be sent: {fault}")
+        if error is not None:
+            status = STATUS.get(error.code, 500)
+            lines += answers.retry_after(error)
+            body = encoded_error(codec, error)
+        self._send(incoming, status, codec, body, lines)
+
+    def _look(self, incoming: Incoming) -> None:
+        """Everything that is not a call."""
+        listener = self.listener
+        method = incoming.method
+        path = incoming.target.split(b"?", 1)[0].decode("latin-1")
+        name = capability_in(incoming.target)
+        if path in ("/health/live", "/health/ready", "/capabilities"):
+            allowed = "GET, HEAD"
+        elif name is not None:
+            allowed = "GET, HEAD, POST"
+        else:
+            self._refuse(incoming, answers.no_such_path(path))
+            return
+        if method == b"OPTIONS":
+            self._options(incoming, allowed + ", OPTIONS")
+            return
+        if method not in (b"GET", b"HEAD"):
+            self._refuse(incoming, answers.wrong_method(method, path, allowed))
+            return
+        status = 200
+        self.task = getcurrent()
+        try:
+            found: Mapping[str, Any] | None
+            if path.startswith("/health/"):
+                good, found = (listener.live if path == "/health/live" else listener.ready)()
+                status = 200 if good else 503
+            elif name is None:
+                found = listener.catalogue(self.session)
+            else:
+                found = listener.describe(self.session, name)
+        except Exception:
+            listener.log.exception("a look at the node failed", path=path)
+            self._refuse(incoming, Refusal(500, Internal("a fault of the node; its log says more")))
+            return
+        finally:
+            self.task = None
+        if self.closed or self.lingering:
+            return
+        if found is None:
+            self._refuse(incoming, answers.no_capability(name or ""))
+            return
+        codec = listener.accepted(incoming.fields.get(ACCEPT, b""), listener.json)
+        self._send(incoming, status, codec, codec.encode(found), b"cache-control: no-store\r\n")
+
+    def _options(self, incoming: Incoming, allowed: str) -> None:
+        lines = b"allow: %b\r\n" % allowed.encode()
+        if ORIGIN in incoming.fields:  # a listed one, or it would not have come this far
+            lines += (
+                b"access-control-allow-methods: %b\r\n"
+                b"access-control-allow-headers: content-type, idempotency-key, traceparent, x-packetflow-timeout\r\n"
+                b"access-control-max-age: 600\r\n" % allowed.encode()
+            )
+        self._send(incoming, 204, self.listener.json, b"", lines)
+
+    def _refuse(self, incoming: Incoming, refusal: Refusal) -> None:
+        error = refusal.error
+        if refusal.ends:
+            incoming.keep_alive = False
+        codec = self.listener.accepted(incoming.fields.get(ACCEPT, b""), self.listener.json)
+        body = encoded_error(codec, error)
+        self._send(incoming, refusal.status, codec, body, refusal.headers + answers.retry_after(error))
+
+    def _send(self, incoming: Incoming, status: int, codec: Codec, body: bytes, lines: bytes) -> None:
+        goes_on = incoming.keep_alive and not self.leaving
+        if not goes_on:
+            lines += b"connection: close\r\n"
+        elif incoming.old:
+            lines += b"connection: keep-alive\r\n"
+        if ORIGIN in incoming.fields:
+            lines += self.listener.cross_origin(incoming)
+        data = answers.head(status, len(body), codec.content_type, self.listener.date, lines)
+        if incoming.method != b"HEAD":
+            data += body
+        if goes_on:
+            self.answer(data)
+        else:
+            self.finish(data)
+
+    # ---- the end ------------------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Finish the request under way; idle connections end now."""
+        self.leaving = True
+        self._later()
+
+    def expired(self) -> None:
+        """Headers, body or the next request did not come in time."""
+        listener = self.listener
+        if self.task is not None or self.ready:
+            self.phase = RUN
+            self.deadline = inf
+        elif self.phase == BODY:
+            self._give_up(answers.too_slow("the body", listener.body_within))
+        elif self.phase == HEAD and self.reader.begun:
+            self._give_up(answers.too_slow("the headers", listener.head_within))
+        else:
+            self.finish()
+
+    def _give_up(self, refusal: Refusal) -> None:
+        self._refuse(Incoming(refusal), refusal)
+
+
+class HttpListener(Listener):
+    """Listens for HTTP/1.1.
+
+    host, port: where; port 0 takes a free one, `address` tells which. allowed_hosts: names besides loopback's that Host may
+    say. allowed_origins: whose pages may call ("https://desk.example.org"). live, ready: (good or not, what to tell).
+    catalogue, describe: what a session may see of the capabilities. head_within, body_within, idle_within: seconds for the
+    headers from their first byte, for the body from there, and between two requests.
+    """
+
+    kind = "http"
+
+    def __init__(
+        self,
+        door: Door,
+        clock: Clock,
+        limits: Limits,
+        *,
+        live: Health,
+        ready: Health,
+        catalogue: Catalogue,
+        describe: Describe,
+        host: str = "127.0.0.1",
+        port: int = 7421,
+        allowed_hosts: Iterable[str] = (),
+        allowed_origins: Iterable[str] = (),
+        connections: int = 1000,
+        head_within: float = 10.0,
+        body_within: float = 30.0,
+        idle_within: float = 60.0,
+        sweep: float = 0.25,
+        software: str = "packetflow",
+    ) -> None:
+        super().__init__(door, clock, limits, connections=connections, sweep=sweep, software=software)
+        self.live = live
+        self.ready = ready
+        self.catalogue = catalogue
+        self.describe = describe
+        self.host = host
+        self.port = port
+        self.head_within = head_within
+        self.body_within = body_within
+        self.idle_within = idle_within
+        self.json = Json(limits)
+        self.msgpack = Msgpack(limits)
+        self.date = b""
+        self._second = -1
+        self._address = ""
+        self._hosts = {name.lower().encode() for name in (*allowed_hosts, host)}
+        self._origins = {origin.rstrip("/").encode() for origin in allowed_origins}
+        self._good_hosts: set[bytes] = set()
+        self._codecs: dict[bytes, Codec] = {}
+        self._set_date()
+
+    @property
+    def address(self) -> str:
+        """host:port as bound; empty before `start`."""
+        return self._address
+
+    def listen(self) -> socket.socket:
+        """Listen on host and port."""
+        sock = listen_tcp(self.kind, self.host, self.port)
+        self._address = shown_address(sock)
+        return sock
+
+    def connect(self, sock: socket.socket, peer: Any) -> HttpConnection:
+        """A caller."""
+        keep_alive(sock)
+        shown = f"{peer[0]}:{peer[1]}"
+        return HttpConnection(self, sock, shown, self.door.open_session(self.kind, shown))
+
+    def refuse(self, sock: socket.socket) -> None:
+        """One connection too many."""
+        error = Overloaded(f"{self.most_connections} connections are open, the limit", retry_after=1.0)
+        body = encoded_error(self.json, error)
+        lines = b"retry-after: 1\r\nconnection: close\r\n"
+        sock.send(answers.head(503, len(body), self.json.content_type, self.date, lines) + body)
+
+    def _sweep(self) -> None:
+        super()._sweep()
+        self._set_date()
+
+    def _set_date(self) -> None:
+        now = self.clock.utc()
+        if now.second != self._second:
+            self._second = now.second
+            self.date = b"date: %b\r\n" % format_datetime(now, usegmt=True).encode()
+
+    # ---- what headers mean --------------------------------------------------------------------------------------------
+
+    def check(self, incoming: Incoming) -> Refusal | None:
+        """The refusal that the headers alone deserve."""
+        fields = incoming.fields
+        host = fields.get(HOST)
+        if host not in self._good_hosts:
+            if host is None:
+                if not incoming.old:
+                    return answers.no_host()
+            elif self._host_allowed(host):
+                if len(self._good_hosts) < REMEMBERED:
+                    self._good_hosts.add(host)
+            else:
+                return answers.foreign_host(host)
+        origin = fields.get(ORIGIN)
+        if origin is not None and origin not in self._origins:
+            return answers.foreign_origin(origin)
+        return self._check_body(incoming) if incoming.method == b"POST" else None
+
+    def _check_body(self, incoming: Incoming) -> Refusal | None:
+        fields = incoming.fields
+        kind, length = fields.get(CONTENT_TYPE), fields.get(CONTENT_LENGTH)
+        if length is None and TRANSFER_ENCODING not in fields:
+            return None if kind is None else answers.no_length()
+        if CONTENT_ENCODING in fields and fields[CONTENT_ENCODING].lower() != b"identity":
+            return answers.encoded(fields[CONTENT_ENCODING])
+        if length is not None and len(length) > 5 and int(length) > self.limits.payload:
+            return answers.body_too_large(self.limits.payload, int(length))
+        if self.codec_of(kind) is None and (kind is not None or length != b"0"):
+            return answers.wrong_type(kind)
+        return None
+
+    def _host_allowed(self, host: bytes) -> bool:
+        name = host.strip().lower()
+        if name in self._hosts:
+            return True
+        name = name[1:].partition(b"]")[0] if name.startswith(b"[") else name.partition(b":")[0]
+        if name == b"localhost" or name in self._hosts:
+            return True
+        try:
+            return ipaddress.ip_address(name.decode("latin-1")).is_loopback
+        except ValueError:
+            return False
+
+    def codec_of(self, content_type: bytes | None) -> Codec | None:
+        """The encoding of a body; None if it is not spoken."""
+        if content_type is None:
+            return None
+        found = self._codecs.get(content_type)
+        if found is None:
+            kind, _, parameters = content_type.lower().partition(b";")
+            kind = kind.strip()
+            charset = parameters.partition(b"charset=")[2].partition(b";")[0].strip(b' "\t')
+            if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
+                return None
+            if kind == b"application/json":
+                found = self.json
+            elif kind in (b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack"):
+                found = self.msgpack
+            else:
+                return None
+            if len(self._codecs) < REMEMBERED:
+                self._codecs[content_type] = found
+        return found
+
+    def accepted(self, accept: bytes, otherwise: Codec) -> Codec:
+        """The encoding that the caller would like: the first of ours that it names."""
+        at, other = accept.find(b"json"), accept.find(b"msgpack")
+        if at < 0 and other < 0:
+            return otherwise
+        return self.json if other < 0 or 0 <= at < other else self.msgpack
+
+    def cross_origin(self, incoming: Incoming) -> bytes:
+        """The header lines that let a listed origin's page read the answer."""
+        origin = incoming.fields[ORIGIN]
+        if origin not in self._origins:
+            return b""
+        shows = (
+            b"access-control-expose-headers: x-packetflow-trace, x-packetflow-execution-time, retry-after\r\n"
+        )
+        return b"access-control-allow-origin: %b\r\n%bvary: origin\r\n" % (origin, shows)
+
+
+def capability_in(target: bytes) -> str | None:
+    """The capability that a request target names; None if it names none."""
+    if not target.startswith(PREFIX):
+        return None
+    name = target[len(PREFIX) :].partition(b"?")[0]
+    if b"%" in name:
+        name = unquote_to_bytes(name)
+    if not 0 < len(name) <= LONGEST_NAME or b"/" in name:
+        return None
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def metadata_of(fields: Mapping[bytes, bytes]) -> Metadata:
+    """What the headers say about a request. Raises ProtocolError."""
+    timeout: float | None = None
+    if TIMEOUT in fields:
+        try:
+            timeout = float(fields[TIMEOUT])
+        except ValueError:
+            timeout = 0.0
+        if not 0 < timeout < 1e12:
+            raise ProtocolError("x-packetflow-timeout is a number of milliseconds above 0")
+        timeout /= 1000.0
+    key = fields.get(IDEMPOTENCY_KEY)
+    if key is not None and not 0 < len(key) <= LONGEST_NAME:
+        raise ProtocolError(f"idempotency-key is a text of 1 to {LONGEST_NAME} characters")
+    trace = fields.get(TRACEPARENT, b"").decode("latin-1")
+    return Metadata(
+        timeout, None if key is None else key.decode("latin-1"), trace if is_traceparent(trace) else None
+    )
+
+
+def encoded_error(codec: Codec, error: RequestError) -> bytes:
+    """The body that tells an error."""
+    try:
+        return codec.encode(answers.error_body(error))
+    except Unencodable:  # its details are not for a wire
+        text = error.message.encode(errors="replace").decode()
+        return codec.encode(answers.error_body(type(error)(text, None, error.retry_after)))

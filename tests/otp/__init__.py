@@ -1,0 +1,1 @@
+"""The supervision runtime, held to its specification."""
