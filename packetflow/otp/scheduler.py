@@ -36,6 +36,28 @@ AGAIN = 1.0
 class Scheduler:
     """What the processes of one system share. Belongs to one hub, and so to one thread."""
 
+    __slots__ = (
+        "budget",
+        "count",
+        "dying",
+        "flushing",
+        "hub",
+        "lingering",
+        "monotonic",
+        "names",
+        "pool",
+        "processes",
+        "run_queue",
+        "slice_end",
+        "system",
+        "thread",
+        "timeout_classes",
+        "timeouts",
+        "timers",
+        "trusted",
+        "workers",
+    )
+
     def __init__(self, system: System, monotonic: Callable[[], float]) -> None:
         self.system = system
         self.monotonic = monotonic
@@ -43,6 +65,8 @@ class Scheduler:
         self.thread = get_ident()
         self.timers = Timers(self.hub.loop, monotonic)
         self.timeouts = Timeouts(self)
+        self.timeout_classes = self.timeouts.by_asked
+        self.trusted: Any = None  # the greenlet that called last, and may
         self.pool: list[Worker] = []
         self.workers = 0
         self.count = 0
@@ -116,6 +140,8 @@ class Scheduler:
     def close(self) -> None:
         """Ends the parked workers and drops the timers; only after the last process is dead."""
         self.timers.close()
+        self.timeouts.close()
+        self.trusted = None
         while self.pool:
             worker = self.pool.pop()
             self.hub.loop.run_callback(worker.throw, GreenletExit)

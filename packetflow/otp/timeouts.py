@@ -95,6 +95,9 @@ class Timeouts:
 
     def find(self, asked: float) -> TimeoutClass:
         """The class for a timeout in seconds. Raises SpecError for what is none."""
+        known = self.by_asked.get(asked)
+        if known is not None:
+            return known
         _check(asked)
         seconds = round_up(asked)
         found = self._classes.get(seconds)
@@ -114,6 +117,12 @@ class Timeouts:
                 self._exact.clear()
             found = self._exact[asked] = TimeoutClass(self._scheduler, asked)
         return found
+
+    def close(self) -> None:
+        """Forgets everything; nobody waits any more."""
+        self._classes.clear()
+        self._exact.clear()
+        self.by_asked.clear()
 
 
 def _check(asked: object) -> None:

@@ -146,7 +146,7 @@ class Connection:
         self.inside = False
         if self.out:
             self._flush()
-        if self.more():
+        if self.budget <= 0 and self.more():
             self._later()
         elif self.leaving:
             self._end_if_idle()

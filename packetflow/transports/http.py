@@ -58,6 +58,7 @@ Describe: TypeAlias = Callable[[Session, str], Mapping[str, Any] | None]
 
 PREFIX = b"/capabilities/"
 REMEMBERED = 256  # spellings of a header that are kept with their meaning
+TRACE_LINES = b"x-packetflow-trace: %b\r\nx-packetflow-execution-time: %.3f\r\n"
 IDLE, HEAD, BODY, RUN = range(4)
 
 
@@ -103,7 +104,7 @@ class HttpConnection(Connection):
 
     def more(self) -> bool:
         """Whether a request waits that may be run: the one before it is answered."""
-        return bool(self.ready) and self.task is None and not self.stuck and not self.closed
+        return bool(self.ready) and self.task is None and not self._rest and not self.closed
 
     def running(self) -> Iterable[greenlet]:
         """The greenlet of the request under way."""
@@ -119,15 +120,20 @@ class HttpConnection(Connection):
     def serve(self) -> None:
         """Run requests in order until the batch is over."""
         ready, reader = self.ready, self.reader
-        while self.inside and ready and self.budget > 0 and not self.stuck:
+        while ready and self.inside and self.budget > 0 and not self._rest:
             self.budget -= 1
             incoming = ready.popleft()
             reader.queued -= len(incoming.body) + len(incoming.target) + 500
             self._run(incoming)
         if ready or self.closed or self.lingering:
             return
-        self.phase = RUN
-        self._in_phase(BODY if reader.in_body else HEAD if reader.begun else IDLE)
+        if reader.begun:
+            self.phase = RUN
+            self._in_phase(BODY if reader.in_body else HEAD)
+        else:
+            self.phase = IDLE
+            self.deadline = self.listener.now + self.listener.idle_within
+            self._spared = False
         if reader.continues:
             self._go_on()
         if self.full:
@@ -146,7 +152,8 @@ class HttpConnection(Connection):
         listener = self.listener
         fields = incoming.fields
         codec = listener.codec_of(fields.get(CONTENT_TYPE)) or listener.json
-        name = capability_in(incoming.target)
+        target = incoming.target
+        name = listener.names.get(target) or capability_in(target)
         if name is None:
             self._refuse(incoming, answers.no_such_path(incoming.target.decode("latin-1")))
             return
@@ -173,17 +180,14 @@ class HttpConnection(Connection):
             self.task = None
         if self.closed or self.lingering:
             return
+        if len(listener.names) < REMEMBERED and response.error is None:
+            listener.names[target] = name
         accept = fields.get(ACCEPT)
         self._respond(incoming, name, response, codec if accept is None else listener.accepted(accept, codec))
 
     def _respond(self, incoming: Incoming, name: str, response: Response, codec: Codec) -> None:
         trace, error = response.trace, response.error
-        lines = b""
-        if trace is not None:
-            lines = b"x-packetflow-trace: %b\r\nx-packetflow-execution-time: %.3f\r\n" % (
-                response.trace_id.encode(),
-                trace.duration * 1000.0,
-            )
+        lines = b"" if trace is None else TRACE_LINES % (response.trace_id.encode(), trace.duration * 1000.0)
         status = 200
         body = b""
         if error is None:
@@ -269,7 +273,12 @@ class HttpConnection(Connection):
             lines += b"connection: keep-alive\r\n"
         if ORIGIN in incoming.fields:
             lines += self.listener.cross_origin(incoming)
-        data = answers.head(status, len(body), codec.content_type, self.listener.date, lines)
+        opening = (
+            self.listener.openings[codec.name]
+            if status == 200
+            else answers.opening(status, codec.content_type)
+        )
+        data = b"%bcontent-length: %d\r\n%b%b\r\n" % (opening, len(body), self.listener.date, lines)
         if incoming.method != b"HEAD":
             data += body
         if goes_on:
@@ -352,6 +361,10 @@ class HttpListener(Listener):
         self._origins = {origin.rstrip("/").encode() for origin in allowed_origins}
         self._good_hosts: set[bytes] = set()
         self._codecs: dict[bytes, Codec] = {}
+        self.names: dict[bytes, str] = {}  # the capabilities of targets that were answered
+        self.openings = {
+            codec.name: answers.opening(200, codec.content_type) for codec in (self.json, self.msgpack)
+        }
         self._set_date()
 
     @property
@@ -376,7 +389,10 @@ class HttpListener(Listener):
         error = Overloaded(f"{self.most_connections} connections are open, the limit", retry_after=1.0)
         body = encoded_error(self.json, error)
         lines = b"retry-after: 1\r\nconnection: close\r\n"
-        sock.send(answers.head(503, len(body), self.json.content_type, self.date, lines) + body)
+        sock.send(
+            b"%bcontent-length: %d\r\n%b%b\r\n%b"
+            % (answers.opening(503, self.json.content_type), len(body), self.date, lines, body)
+        )
 
     def _sweep(self) -> None:
         super()._sweep()

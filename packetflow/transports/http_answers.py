@@ -28,16 +28,10 @@ class Refusal(NamedTuple):
     ends: bool = False
 
 
-def head(status: int, length: int, content_type: str, date: bytes, more: bytes = b"") -> bytes:
-    """Status line and headers. more: whole header lines."""
+def opening(status: int, content_type: str) -> bytes:
+    """The status line and the first header."""
     line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
-        line,
-        content_type.encode(),
-        length,
-        date,
-        more,
-    )
+    return b"%bcontent-type: %b\r\n" % (line, content_type.encode())
 
 
 def retry_after(error: RequestError) -> bytes:

@@ -26,6 +26,7 @@ CONTENT_LENGTH = b"content-length"
 CONTENT_ENCODING = b"content-encoding"
 TRANSFER_ENCODING = b"transfer-encoding"
 ACCEPT = b"accept"
+CONNECTION = b"connection"
 EXPECT = b"expect"
 IDEMPOTENCY_KEY = b"idempotency-key"
 TIMEOUT = b"x-packetflow-timeout"
@@ -43,7 +44,7 @@ ONCE = frozenset(
         TRACEPARENT,
     )
 )
-WANTED = ONCE | {TRANSFER_ENCODING, ACCEPT}
+WANTED = ONCE | {TRANSFER_ENCODING, ACCEPT, CONNECTION}
 
 
 class Incoming:
@@ -170,13 +171,15 @@ class Reader:
         self._head_size = self._raw = self._size = 0
         current.method = parser.get_method()
         current.keep_alive = parser.should_keep_alive()
-        current.old = parser.get_http_version() == "1.0"
+        fields = current.fields
+        if CONNECTION in fields or EXPECT in fields or HOST not in fields:  # else it makes no difference
+            current.old = parser.get_http_version() == "1.0"
         if parser.should_upgrade():
             self.refuse(answers.upgrade())
             return
         refusal = current.refusal or self._listener.check(current)
         current.refusal = refusal
-        expect = current.fields.get(EXPECT)
+        expect = fields.get(EXPECT)
         if expect is not None and not current.old:
             if expect.lower() != b"100-continue":
                 refusal = refusal or answers.expectation(expect)

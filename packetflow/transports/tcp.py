@@ -113,7 +113,7 @@ class TcpConnection(Connection):
 
     def more(self) -> bool:
         """Whether frames wait that may be run."""
-        return bool(self.frames) and not self.stuck and not self.closed
+        return bool(self.frames) and not self._rest and not self.closed
 
     def running(self) -> Iterable[greenlet]:
         """The greenlets of the requests under way."""
@@ -128,7 +128,7 @@ class TcpConnection(Connection):
     def serve(self) -> None:
         """Run frames until the batch is over; one that blocked ends with its own request, the rest go to other workers."""
         frames = self.frames
-        while self.inside and frames and self.budget > 0 and not self.stuck:
+        while frames and self.inside and self.budget > 0 and not self._rest:
             self.budget -= 1
             frame = frames.popleft()
             if frame.__class__ is not bytes:
@@ -175,7 +175,7 @@ class TcpConnection(Connection):
             self._fail(id, Overloaded(text, {"limit": "in_flight", "allowed": bound}, AGAIN))
             return
         try:
-            _, capability, payload, metadata, intent = read_request(message)
+            capability, payload, metadata, intent = read_request(message)
         except RequestError as refusal:
             self._fail(id, refusal)
             return

@@ -42,6 +42,10 @@ _PAYLOAD = b"\xa7payload"
 _CONTEXT = b"\xa7context\x81\xa8trace_id\xd9\x20"
 _METADATA = b"\xa8metadata\x81\xaeexecution_time\xcb"
 _double = struct.Struct(">d").pack
+# How msgpack writes the integers that ids mostly are.
+_tiny = [bytes([number]) for number in range(128)]
+_byte = struct.Struct(">BB").pack
+_short = struct.Struct(">BH").pack
 
 
 class Envelope:
@@ -116,10 +120,14 @@ class MsgpackEnvelope(Envelope):
         if len(trace_id) != 32:
             return super().response(id, value, trace_id, duration)
         encode = self.codec.encode
+        if isinstance(id, int) and id < 65536:
+            number = _tiny[id] if id < 128 else _byte(0xCC, id) if id < 256 else _short(0xCD, id)
+        else:
+            number = encode(id)
         body = b"".join(
             (
                 _RESPONSE_HEAD,
-                encode(id),
+                number,
                 _PAYLOAD,
                 encode(value),
                 _CONTEXT,
@@ -239,18 +247,8 @@ def read_hello(message: Mapping[str, Any]) -> Greeting:
     return Greeting(max(shared), frozenset(features), str(payload.get("software", ""))[:LONGEST_NAME])
 
 
-class Asked(NamedTuple):
-    """The parts of a `capability_request`."""
-
-    id: RequestId
-    capability: str
-    payload: dict[str, Any] | None
-    metadata: Metadata
-    intent: str | None
-
-
-def read_request(message: Mapping[str, Any]) -> Asked:
-    """The parts of a `capability_request` whose id has been looked at. Raises ProtocolError or ValidationFailed."""
+def read_request(message: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None, Metadata, str | None]:
+    """(capability, payload, metadata, intent) of a `capability_request`. Raises ProtocolError or ValidationFailed."""
     get = message.get
     capability = get("capability_id")
     if capability.__class__ is not str or not 0 < len(capability) <= LONGEST_NAME:
@@ -266,7 +264,7 @@ def read_request(message: Mapping[str, Any]) -> Asked:
         raise ProtocolError(f"intent is a text, not {_kind(intent)}")
     said, context = get("metadata"), get("context")
     metadata = NO_METADATA if said is None and context is None else _metadata(said, context)
-    return Asked(message["id"], capability, payload, metadata, intent)
+    return capability, payload, metadata, intent
 
 
 def _metadata(said: Any, context: Any) -> Metadata:

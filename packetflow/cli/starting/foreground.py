@@ -53,7 +53,7 @@ def run_node(run: Invocation, loaded: LoadedConfig, wishes: Wishes, at_terminal:
     begun = clock.monotonic()
     signals = Signals(at_terminal)
     signals.install()
-    node = started(loaded, wishes.without)
+    node, sources = started(loaded, wishes.without)
     ended = gevent.spawn(node.wait)
     ended.link(lambda greenlet: signals.asked.set())
     status = node.status()
@@ -62,18 +62,18 @@ def run_node(run: Invocation, loaded: LoadedConfig, wishes: Wishes, at_terminal:
         show_ready(run, link, status, ready_in)
         if wishes.request is not None:
             try_request(run, link, wishes.request)
-    sources = Sources(node)
     if wishes.watch:
-        gevent.spawn(Watch(sources.paths, lambda: reload(run, node, sources)).run)
+        gevent.spawn(Watch(sources.paths, lambda: reload(run, node, sources), sources.seen).run)
     keep(run, node, signals, sources, ended)
     signals.done()
     return Exit.DONE
 
 
-def started(loaded: LoadedConfig, without: Sequence[str]) -> Node:
-    """The node, started. Raises Failure: what kept it from that, where, and what helps."""
+def started(loaded: LoadedConfig, without: Sequence[str]) -> tuple[Node, Sources]:
+    """The node, started, and the files that it was started from. Raises Failure: what kept it from that, where, and what helps."""
     try:
         node = Node(loaded, without=without)
+        sources = Sources(node)  # before they are read: what changes from here on is news
         node.start()
     except ConfigError as error:
         raise config_failure(error) from error
@@ -81,7 +81,7 @@ def started(loaded: LoadedConfig, without: Sequence[str]) -> Node:
         raise start_failure(error, [module.name for module in loaded.config.modules]) from error
     except OSError as error:
         raise port_failure(error) from error
-    return node
+    return node, sources
 
 
 class Sources:

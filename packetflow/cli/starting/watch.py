@@ -15,20 +15,21 @@ Seen = dict[str, tuple[int, int]]
 
 
 class Watch:
-    """Looks at files and folders until its greenlet is killed; calls `changed` when something did."""
+    """Looks at files and folders until its greenlet is killed; calls `changed` when something did. seen: the look to begin with."""
 
-    def __init__(self, paths: Callable[[], Iterable[Path]], changed: Callable[[], None]) -> None:
+    def __init__(self, paths: Callable[[], Iterable[Path]], changed: Callable[[], None], seen: Seen) -> None:
         self.paths = paths
         self.changed = changed
+        self.settled = seen
 
     def run(self) -> None:
         """Looks for ever. A change counts when two looks see the same, so that half a save is not loaded."""
-        settled = now = look(self.paths())
+        now = look(self.paths())
         while True:
             gevent.sleep(EACH)
             before, now = now, look(self.paths())
-            if now != settled and now == before:
-                settled = now
+            if now != self.settled and now == before:
+                self.settled = now
                 self.changed()
 
 
