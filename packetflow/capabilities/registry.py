@@ -101,6 +101,9 @@ def _opened(
         ) from error
 
 
+RETIREMENT = 2.0  # seconds that a stop waits for what is being retired
+
+
 class CapabilityRegistry(GenServer):
     """The one that changes the catalogue. Requests:
 
@@ -127,6 +130,7 @@ class CapabilityRegistry(GenServer):
         self._settle = settle
         self._log = log
         self._groups: list[Group] = []
+        self._retiring: set[gevent.Greenlet[..., None]] = set()
         self._apply(sources(), False)
 
     def handle_call(self, request: Any, caller: Any) -> Any:
@@ -144,7 +148,8 @@ class CapabilityRegistry(GenServer):
         return False, DefinitionError(f"the capability registry can't {request!r}")
 
     def terminate(self, reason: object) -> None:
-        """Close every resource."""
+        """Close every resource, of those that are being retired too."""
+        gevent.joinall(list(self._retiring), timeout=RETIREMENT)
         for group in reversed(self._groups):
             group.close(self._log)
 
@@ -185,7 +190,9 @@ class CapabilityRegistry(GenServer):
         self._groups = groups
         self._publish(catalogue)
         if gone:
-            gevent.spawn(self._retire, gone)
+            retiring = gevent.spawn(self._retire, gone)
+            self._retiring.add(retiring)
+            retiring.link(self._retiring.discard)
         return changes
 
     def _register(self, definitions: tuple[Capability, ...]) -> list[str]:

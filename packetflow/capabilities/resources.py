@@ -48,7 +48,8 @@ class OpenResource(Generic[T]):
 
     def __init__(self, resource: Resource[T], settings: ResourceSettings) -> None:
         self.resource = resource
-        self._steps = resource.opener(settings)
+        opener: Callable[..., Iterator[T]] = resource.opener
+        self._steps = opener(settings) if inspect.signature(opener).parameters else opener()
         self.value: T = next(self._steps)
 
     def close(self) -> None:
@@ -67,7 +68,7 @@ def resource(opener: Callable[[ResourceSettings], Iterator[T]]) -> Resource[T]:
             finally:
                 store.close()
 
-    Raises TypeError for anything but a generator function.
+    It may do without `settings`. Raises TypeError for anything but a generator function.
     """
     if not inspect.isgeneratorfunction(opener):
         raise TypeError(

@@ -111,7 +111,7 @@ def fault_rows(details: Mapping[str, Any]) -> list[tuple[str, str]]:
             path = ".".join(str(part) for part in path)
         text = str(fault.get("message", fault.get("msg", "")))
         if "given" in fault:
-            text += f" (given {fault['given']!r})"
+            text += f" (given {fault['given']})"
         if fault.get("nearest"):
             near = fault["nearest"]
             text += f"; nearest {', '.join(near) if isinstance(near, list | tuple) else near}"

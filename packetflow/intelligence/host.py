@@ -92,4 +92,4 @@ def checked_config(cls: type[Module], name: str, given: Mapping[str, Any]) -> Ba
                 faults.append(f"{key} is required")
             else:
                 faults.append(f"{key}: {item['msg']}, given {item['input']!r}")
-        raise ModuleError(f"module {name}: config: {'; '.join(faults)}") from error
+        raise ModuleError(f"module {name}: config: {'; '.join(faults)}", name) from error

@@ -36,6 +36,15 @@ class LoadedModule:
             self._source.unload()
 
 
+def is_current(loaded: LoadedModule) -> bool:
+    """Whether the module's folder still holds what was loaded; what did not come from a folder is."""
+    folder = Path(loaded.origin)
+    try:
+        return not loaded.digest or _digest(folder) == loaded.digest
+    except OSError:
+        return False
+
+
 def load(module: str | type[Module], module_path: Sequence[Path]) -> LoadedModule:
     """Load a module by what its entry in the configuration says, or take the class that a program gives.
 

@@ -23,6 +23,15 @@ class ModuleError(PacketFlowError):
 
     code = "module"
 
+    def __init__(self, message: str, module: str | None = None) -> None:
+        super().__init__(message)
+        self.module = module
+
+    @property
+    def details(self) -> dict[str, str]:
+        """For programs: the module's name in the chain, where one is at fault."""
+        return {"module": self.module} if self.module is not None else {}
+
 
 class Dependencies(BaseModel):
     """Other modules by name: that must be there, must not, and must stand before or after this one."""

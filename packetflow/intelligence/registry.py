@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.gate import DISABLED, QUARANTINED, RESTARTING, Gate
 from packetflow.intelligence.host import Hosted, ModuleHost, checked_config
-from packetflow.intelligence.loader import LoadedModule, load
+from packetflow.intelligence.loader import LoadedModule, is_current, load
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.intelligence.module import HOOKS, Module, overrides
 from packetflow.intelligence.placement import Placed, Placement, check_dependencies
@@ -82,6 +82,7 @@ class ModuleRegistry(GenServer):
         self._around = surroundings
         self._placed: dict[str, Placed] = {}
         self._supervisors: dict[Ref, Placed] = {}
+        self._retiring: set[gevent.Greenlet[..., None]] = set()
         self._apply(placements(), False)
 
     def handle_call(self, request: Any, caller: Any) -> Any:
@@ -118,7 +119,8 @@ class ModuleRegistry(GenServer):
                 self._fault(gate, principal, overran)
 
     def terminate(self, reason: object) -> None:
-        """Forget the modules' code; their hosts end by their own supervisor, and keep what they run."""
+        """See those out that are being retired; forget the others' code: their hosts keep what they run until they end."""
+        gevent.joinall(list(self._retiring), timeout=self._around.shutdown)
         for one in self._placed.values():
             one.loaded.unload()
 
@@ -188,7 +190,10 @@ class ModuleRegistry(GenServer):
         except BaseException:
             loaded.unload()
             raise
-        return loaded.digest != old.loaded.digest
+        changed = loaded.digest != old.loaded.digest
+        if dry_run:
+            loaded.unload()
+        return changed
 
     def _restart(self, name: str, dry_run: bool) -> bool:
         old = self._find(name)
@@ -222,7 +227,11 @@ class ModuleRegistry(GenServer):
     # ---- starting and ending ------------------------------------------------------------------------------------------
 
     def _build(self, placement: Placement) -> Placed:
-        loaded = load(placement.module, self._around.module_path)
+        try:
+            loaded = load(placement.module, self._around.module_path)
+        except ModuleError as error:
+            error.module = placement.name
+            raise
         try:
             return self._prepare(placement, loaded)
         except BaseException:
@@ -259,7 +268,9 @@ class ModuleRegistry(GenServer):
                 self._hosts, tree, timeout=around.start_timeout + around.shutdown
             )
         except Exception as error:  # whatever the author's init raised, or that it did not end
-            raise ModuleError(f"module {placed.name} does not start: {_reason(error)}") from error
+            raise ModuleError(
+                f"module {placed.name} does not start: {_reason(error)}", placed.name
+            ) from error
         assert started is not None, "a supervisor does not ignore its start"
         placed.supervisor = started
         self._supervisors[started] = placed
@@ -275,7 +286,9 @@ class ModuleRegistry(GenServer):
     def _retire(self, gone: Sequence[Placed], reason: str, unload: bool = True) -> None:
         """End modules once the requests in flight have left them."""
         if gone:
-            gevent.spawn(self._end, list(gone), unload)
+            retiring = gevent.spawn(self._end, list(gone), unload)
+            self._retiring.add(retiring)
+            retiring.link(self._retiring.discard)
 
     def _end(self, gone: Sequence[Placed], unload: bool) -> None:
         self._around.settle()
@@ -364,7 +377,8 @@ class ModuleRegistry(GenServer):
         return wanted
 
     def _same(self, placed: Placed, placement: Placement) -> bool:
-        return placed.placement == placement and placed.gate.status != QUARANTINED
+        sound = placed.gate.status != QUARANTINED
+        return placed.placement == placement and sound and is_current(placed.loaded)
 
     @staticmethod
     def _keep_counts(old: Gate, new: Gate) -> None:

@@ -14,6 +14,7 @@ from packetflow.wire.limits import Limits
 if TYPE_CHECKING:
     from packetflow.node.node import Node
 
+FEATURES = ("cancel", "heartbeat", "idempotency")
 SCHEMES = {"admin": "unix", "tcp": "tcp", "http": "http"}
 
 
@@ -60,8 +61,9 @@ def _limits(node: Node) -> Limits:
 
 def _admin(node: Node) -> Transport:
     path = str(node.data_folder.claim_admin_socket())
+    in_flight = node.config.limits.in_flight_session
     return AdminListener(
-        node.door, node.clock, _limits(node), path=path, in_flight=node.config.limits.in_flight_session
+        node.door, node.clock, _limits(node), path=path, in_flight=in_flight, features=FEATURES
     )
 
 
@@ -74,6 +76,7 @@ def _tcp(node: Node) -> Transport:
         host=config.tcp.host,
         port=config.tcp.port,
         in_flight=config.limits.in_flight_session,
+        features=FEATURES,
         connections=config.limits.connections,
     )
 

@@ -145,8 +145,8 @@ class Node:
         for transport in self.transports:
             transport.stop_accepting()
         self._settle(deadline)
-        for transport in list(self.transports):
-            transport.drain(max(0.0, deadline - self.clock.monotonic()))
+        left = max(0.0, deadline - self.clock.monotonic())
+        gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
         for waiting in list(self.door.in_flight):
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
@@ -156,6 +156,7 @@ class Node:
         self._end()
 
     def _end(self) -> None:
+        self.system.shutdown(self.config.timeouts.shutdown)
         self.coroutines.close()
         if self._own_folder is not None:
             self._own_folder.cleanup()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from packetflow.node.config import ConfigError, LoadedConfig, Overlay, load_with_overlay
+from packetflow.node.config import ConfigError, LoadedConfig, Overlay
 from packetflow.node.config.show import diff
 from packetflow.node.supervision import CAPABILITIES, MODULES
 from packetflow.node.system import shapes
@@ -32,9 +31,10 @@ class Reloading:
         if old.loaded is None:
             return {"changed": [], "kept": ["the configuration was given in code"], "faults": []}
         try:
-            loaded, self._overlay = load_with_overlay(old.loaded.file, os.environ)
-        except ConfigError as error:
-            return {"changed": [], "kept": [], "faults": [fault.as_dict() for fault in error.faults]}
+            loaded, self._overlay = old.loaded.again()
+            self._overlay.remove(*(dropped.key for dropped in loaded.dropped))
+        except PacketFlowError as error:
+            return {"changed": [], "kept": [], "faults": _faults(error)}
         try:
             changed = self._apply(loaded, dry_run)
         except PacketFlowError as error:

@@ -148,7 +148,7 @@ def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ..
 
 def stop_children(children: Iterable[Child], together: bool) -> None:
     """Ends children, each by its `shutdown`. together: all at once, else each after the one before."""
-    begun = []
+    begun: deque[Any] = deque()
     try:
         for child in children:
             child.forget_backoff()
@@ -156,6 +156,9 @@ def stop_children(children: Iterable[Child], together: bool) -> None:
             child.status = "undefined"
             if process is None:
                 continue
+            scheduler = process.scheduler
+            if scheduler.monotonic() >= scheduler.slice_end:
+                scheduler.pass_through_hub()  # many children must not starve I/O
             process.parent = None  # its end is what is asked for: no exit for the supervisor to judge
             shutdown = child.spec.shutdown
             if shutdown == "brutal_kill":
@@ -163,6 +166,9 @@ def stop_children(children: Iterable[Child], together: bool) -> None:
                 child.process = None
                 continue
             request = post_stop(process, "shutdown")
+            if request is None:
+                child.process = None  # it was idle and had nothing to clean up
+                continue
             begun.append((child, process, request, None if shutdown == "infinity" else shutdown))
             if not together:
                 _settle(begun)
@@ -172,12 +178,12 @@ def stop_children(children: Iterable[Child], together: bool) -> None:
             die(process, "killed")  # only if this supervisor itself is being ended
 
 
-def _settle(begun: list[Any]) -> None:
+def _settle(begun: deque[Any]) -> None:
     while begun:
         child, process, request, seconds = begun[0]
         await_stop(process, request, seconds)
         child.process = None
-        begun.pop(0)
+        begun.popleft()
 
 
 def wants_restart(spec: ChildSpec, reason: object) -> bool:

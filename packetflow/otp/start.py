@@ -90,13 +90,19 @@ def start_process(
 ) -> Ref | None:
     """Starts a server. Returns its ref, or None if `init` ignored. Raises StartFailed, NameTaken, WrongThread, HubBlocked."""
     scheduler.check_may_wait()
+    now = scheduler.monotonic()
+    if now >= scheduler.slice_end:
+        scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
     if name is not None:
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
     system = scheduler.system
-    server = cls()
-    process = Process(scheduler, server, parent, scheduler.monotonic())
+    try:
+        server = cls()
+    except Exception as error:
+        raise StartFailed(cls.__name__, error) from error
+    process = Process(scheduler, server, parent, now)
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process

@@ -23,7 +23,7 @@ class Timer:
         if self._action is None:
             return None
         self._action = self._argument = None
-        self._timers.forget()
+        self._timers.forget(self)
         left = self.due - self._timers.monotonic()
         return left if left > 0.0 else 0.0
 
@@ -43,7 +43,7 @@ class Timer:
 class Timers:
     """The timers of one scheduler. A cancelled one leaves the heap when it comes up, or when the cancelled are the most."""
 
-    __slots__ = ("_armed", "_cancelled", "_count", "_heap", "_loop", "_watcher", "monotonic")
+    __slots__ = ("_armed", "_awake", "_cancelled", "_count", "_heap", "_loop", "_watcher", "monotonic")
 
     def __init__(self, loop: Any, monotonic: Callable[[], float]) -> None:
         self._loop = loop
@@ -53,6 +53,7 @@ class Timers:
         self._cancelled = 0
         self._watcher: Any = None
         self._armed = float("inf")
+        self._awake = False
 
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
@@ -68,18 +69,26 @@ class Timers:
         heappush(self._heap, (due, self._count, timer))
         if due < self._armed:
             self._arm(due)
+        elif not self._awake:
+            self._watcher.ref = self._awake = True
         return timer
 
-    def forget(self) -> None:
-        """Counts a cancelled one; once they are the most, the heap is made anew without them."""
-        self._cancelled += 1
-        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].waiting]
-            heapify(self._heap)
+    def forget(self, timer: Timer) -> None:
+        """Drops a cancelled one: now if it is the last leaf of the heap, else once the cancelled are the most."""
+        heap = self._heap
+        if heap and heap[-1][2] is timer:
+            heap.pop()
+        else:
+            self._cancelled += 1
+            if self._cancelled > 64 and self._cancelled * 2 > len(heap):
+                heap[:] = [entry for entry in heap if entry[2].waiting]
+                heapify(heap)
+                self._cancelled = 0
+        if self._cancelled == len(heap) and self._watcher is not None:
+            # Nothing is to come: a loop that has nothing else to do must not be kept awake for it.
+            heap.clear()
             self._cancelled = 0
-        if self._cancelled == len(self._heap):
-            # Nothing is to come: a loop that has nothing else must not be kept awake by a timer nobody waits for.
-            self.close()
+            self._watcher.ref = self._awake = False
 
     def close(self) -> None:
         """Drops them all."""
@@ -90,6 +99,7 @@ class Timers:
         self._heap.clear()
         self._cancelled = 0
         self._armed = float("inf")
+        self._awake = False
 
     def _arm(self, due: float) -> None:
         if self._watcher is not None:
@@ -98,21 +108,21 @@ class Timers:
         self._armed = due
         self._watcher = self._loop.timer(max(0.0, due - self.monotonic()))
         self._watcher.start(self._fire, update=True)
+        self._awake = True
 
     def _fire(self) -> None:
         heap = self._heap
         now = self.monotonic()
-        while heap and heap[0][0] <= now:
-            timer = heappop(heap)[2]
-            if timer.waiting:
-                timer.fire()
-                heap = self._heap  # an action may have had it made anew
+        try:
+            while heap and heap[0][0] <= now:
+                timer = heappop(heap)[2]
+                if timer.waiting:
+                    timer.fire()
+                else:
+                    self._cancelled -= 1
+        finally:
+            self._armed = float("inf")
+            if heap:
+                self._arm(heap[0][0])
             else:
-                self._cancelled -= 1
-        self._armed = float("inf")
-        if heap:
-            self._arm(heap[0][0])
-        elif self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
-            self._watcher = None
+                self.close()

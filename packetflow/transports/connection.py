@@ -284,6 +284,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self._reading = False
         self._reader.stop()
         self._reader.close()
         self._writer.stop()

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from email.utils import format_datetime
 from math import inf
 from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
 
 from greenlet import getcurrent, greenlet
 
@@ -29,34 +28,34 @@ from packetflow.transports.http_parsing import (
     HOST,
     IDEMPOTENCY_KEY,
     ORIGIN,
+    PREFIX,
     TIMEOUT,
     TRACEPARENT,
     TRANSFER_ENCODING,
     Incoming,
     Reader,
+    capability_in,
+    metadata_of,
 )
 from packetflow.transports.listener import Door, Listener, listen_tcp, shown_address
 from packetflow.transports.tcp import keep_alive
 from packetflow.wire.codec import Codec, Json, Msgpack, Unencodable
-from packetflow.wire.envelope import LONGEST_NAME, is_traceparent
 from packetflow.wire.errors import (
     STATUS,
     ExecutionFailed,
     Internal,
     Overloaded,
-    ProtocolError,
     RequestError,
     TooLarge,
     ValidationFailed,
 )
 from packetflow.wire.limits import Limits
-from packetflow.wire.values import NO_METADATA, Metadata, Response
+from packetflow.wire.values import NO_METADATA, Response
 
 Health: TypeAlias = Callable[[], tuple[bool, Mapping[str, Any]]]
 Catalogue: TypeAlias = Callable[[Session], Mapping[str, Any]]
 Describe: TypeAlias = Callable[[Session, str], Mapping[str, Any] | None]
 
-PREFIX = b"/capabilities/"
 REMEMBERED = 256  # spellings of a header that are kept with their meaning
 TRACE_LINES = b"x-packetflow-trace: %b\r\nx-packetflow-execution-time: %.3f\r\n"
 IDLE, HEAD, BODY, RUN = range(4)
@@ -200,7 +199,7 @@ class HttpConnection(Connection):
         if error is not None:
             status = STATUS.get(error.code, 500)
             lines += answers.retry_after(error)
-            body = encoded_error(codec, error)
+            body = answers.encoded_error(codec, error)
         self._send(incoming, status, codec, body, lines)
 
     def _look(self, incoming: Incoming) -> None:
@@ -262,7 +261,7 @@ class HttpConnection(Connection):
         if refusal.ends:
             incoming.keep_alive = False
         codec = self.listener.accepted(incoming.fields.get(ACCEPT, b""), self.listener.json)
-        body = encoded_error(codec, error)
+        body = answers.encoded_error(codec, error)
         self._send(incoming, refusal.status, codec, body, refusal.headers + answers.retry_after(error))
 
     def _send(self, incoming: Incoming, status: int, codec: Codec, body: bytes, lines: bytes) -> None:
@@ -387,7 +386,7 @@ class HttpListener(Listener):
     def refuse(self, sock: socket.socket) -> None:
         """One connection too many."""
         error = Overloaded(f"{self.most_connections} connections are open, the limit", retry_after=1.0)
-        body = encoded_error(self.json, error)
+        body = answers.encoded_error(self.json, error)
         lines = b"retry-after: 1\r\nconnection: close\r\n"
         sock.send(
             b"%bcontent-length: %d\r\n%b%b\r\n%b"
@@ -486,47 +485,3 @@ class HttpListener(Listener):
             b"access-control-expose-headers: x-packetflow-trace, x-packetflow-execution-time, retry-after\r\n"
         )
         return b"access-control-allow-origin: %b\r\n%bvary: origin\r\n" % (origin, shows)
-
-
-def capability_in(target: bytes) -> str | None:
-    """The capability that a request target names; None if it names none."""
-    if not target.startswith(PREFIX):
-        return None
-    name = target[len(PREFIX) :].partition(b"?")[0]
-    if b"%" in name:
-        name = unquote_to_bytes(name)
-    if not 0 < len(name) <= LONGEST_NAME or b"/" in name:
-        return None
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def metadata_of(fields: Mapping[bytes, bytes]) -> Metadata:
-    """What the headers say about a request. Raises ProtocolError."""
-    timeout: float | None = None
-    if TIMEOUT in fields:
-        try:
-            timeout = float(fields[TIMEOUT])
-        except ValueError:
-            timeout = 0.0
-        if not 0 < timeout < 1e12:
-            raise ProtocolError("x-packetflow-timeout is a number of milliseconds above 0")
-        timeout /= 1000.0
-    key = fields.get(IDEMPOTENCY_KEY)
-    if key is not None and not 0 < len(key) <= LONGEST_NAME:
-        raise ProtocolError(f"idempotency-key is a text of 1 to {LONGEST_NAME} characters")
-    trace = fields.get(TRACEPARENT, b"").decode("latin-1")
-    return Metadata(
-        timeout, None if key is None else key.decode("latin-1"), trace if is_traceparent(trace) else None
-    )
-
-
-def encoded_error(codec: Codec, error: RequestError) -> bytes:
-    """The body that tells an error."""
-    try:
-        return codec.encode(answers.error_body(error))
-    except Unencodable:  # its details are not for a wire
-        text = error.message.encode(errors="replace").decode()
-        return codec.encode(answers.error_body(type(error)(text, None, error.retry_after)))

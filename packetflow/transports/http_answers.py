@@ -7,6 +7,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any, NamedTuple
 
+from packetflow.wire.codec import Codec, Unencodable
 from packetflow.wire.errors import Forbidden, NotFound, ProtocolError, RequestError, Timeout, TooLarge
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -142,3 +143,12 @@ def no_capability(name: str) -> Refusal:
 def error_body(error: RequestError) -> dict[str, Any]:
     """The body of every answer that is not a success."""
     return {"error": error.as_dict()}
+
+
+def encoded_error(codec: Codec, error: RequestError) -> bytes:
+    """The body that tells an error."""
+    try:
+        return codec.encode(error_body(error))
+    except Unencodable:  # its details are not for a wire
+        text = error.message.encode(errors="replace").decode()
+        return codec.encode(error_body(type(error)(text, None, error.retry_after)))

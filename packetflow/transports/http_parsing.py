@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from packetflow.transports import http_answers as answers
 from packetflow.transports.http_answers import Refusal
+from packetflow.wire.envelope import LONGEST_NAME, is_traceparent
+from packetflow.wire.errors import ProtocolError
+from packetflow.wire.values import Metadata
 
 if TYPE_CHECKING:
     from packetflow.transports.http import HttpListener
 
+PREFIX = b"/capabilities/"
 LONGEST_TARGET = 8 * 1024
 LARGEST_HEAD = 32 * 1024
 MOST_HEADERS = 100
@@ -212,3 +218,38 @@ class Reader:
         self.begun = self.in_body = self.continues = False
         self.queued += len(current.body) + len(current.target) + 500
         self.ready.append(current)
+
+
+def capability_in(target: bytes) -> str | None:
+    """The capability that a request target names; None if it names none."""
+    if not target.startswith(PREFIX):
+        return None
+    name = target[len(PREFIX) :].partition(b"?")[0]
+    if b"%" in name:
+        name = unquote_to_bytes(name)
+    if not 0 < len(name) <= LONGEST_NAME or b"/" in name:
+        return None
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def metadata_of(fields: Mapping[bytes, bytes]) -> Metadata:
+    """What the headers say about a request. Raises ProtocolError."""
+    timeout: float | None = None
+    if TIMEOUT in fields:
+        try:
+            timeout = float(fields[TIMEOUT])
+        except ValueError:
+            timeout = 0.0
+        if not 0 < timeout < 1e12:
+            raise ProtocolError("x-packetflow-timeout is a number of milliseconds above 0")
+        timeout /= 1000.0
+    key = fields.get(IDEMPOTENCY_KEY)
+    if key is not None and not 0 < len(key) <= LONGEST_NAME:
+        raise ProtocolError(f"idempotency-key is a text of 1 to {LONGEST_NAME} characters")
+    trace = fields.get(TRACEPARENT, b"").decode("latin-1")
+    return Metadata(
+        timeout, None if key is None else key.decode("latin-1"), trace if is_traceparent(trace) else None
+    )

@@ -149,6 +149,7 @@ class Listener:
         """Listen. Raises AddressInUse or ListenFailed."""
         self._socket = self.listen()
         self._socket.setblocking(False)
+        self.now = self.clock.monotonic()
         loop = self.loop = get_hub().loop
         self.run_callback = loop.run_callback
         self._accepting = loop.io(self._socket.fileno(), READ)
@@ -206,6 +207,7 @@ class Listener:
     # ---- in the hub ---------------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
+        self.now = self.clock.monotonic()
         for _ in range(ACCEPTS):
             if self._socket is None:
                 return

@@ -177,7 +177,9 @@ class Json:
             if brackets >= _DEEPEST and "recursion" in str(error):
                 raise too_deep(limits) from error
             raise ProtocolError(f"it is not JSON: {error}") from error
-        if brackets > limits.depth or len(data) > limits.string or data.count(b",") >= limits.collection:
+        size = len(data)
+        many = size > limits.collection and data.count(b",") >= limits.collection
+        if many or brackets > limits.depth or size > limits.string:
             inspect(value, limits)
         return value
 

@@ -246,17 +246,16 @@ TRACE = {
             "priority": 150,
             "start": 14e-6,
             "self": 310e-6,
-            "note": {
-                "what": "changed",
-                "detail": 'card "****1111" -> "tok_9f"; authorised again by grant payments.*',
-            },
+            "notes": [
+                {"what": "changed", "detail": [{"path": "card", "before": "'****1111'", "after": "'tok_9f'"}]}
+            ],
         },
         {
             "where": "payments.send",
             "kind": "run",
             "start": 324e-6,
             "self": 8.8e-3,
-            "note": {"what": "", "detail": "contract ok"},
+            "notes": [{"what": "", "detail": "contract ok"}],
         },
         {
             "where": "compliance",
@@ -264,7 +263,12 @@ TRACE = {
             "priority": 150,
             "start": 9.1e-3,
             "self": 28e-6,
-            "note": {"what": "transformed", "detail": "removed internal_note"},
+            "notes": [
+                {
+                    "what": "transformed",
+                    "detail": [{"path": "internal_note", "before": "'call back'", "after": "(removed)"}],
+                }
+            ],
         },
     ],
     "children": [

@@ -567,3 +567,24 @@ def test_each_example_of_the_catalogue_can_be_called(project: Project, started: 
 
 def test_a_node_keeps_its_data_where_it_was_told(project: Project, started: Start) -> None:
     assert Path(started().status()["data_folder"]) == project.folder / "run"
+
+
+def test_flags_hold_over_a_reload(project: Project) -> None:
+    project.config.write_text(project.config.read_text().replace("port = 0", "port = 17420", 1))
+    flags = {"tcp.port": 0}
+    with Node(
+        load_with_overlay(project.config, environment={}, flags=flags)[0], log_stream=project.log
+    ) as node:
+        assert ask(node, "system.reload") == {"changed": [], "kept": [], "faults": []}
+        assert node.config.tcp.port == 0
+
+
+def test_a_reload_of_the_node_takes_changed_code_of_modules(project: Project, started: Start) -> None:
+    from tests.node.conftest import MODULE
+
+    project.add(SHOUT)
+    node = started()
+    project.write_module("shout", "Shout", MODULE.replace(".upper()", ".title()"))
+    assert ask(node, "system.reload")["changed"] == ["module shout changed"]
+    assert node.call("word.echo", {"text": "hi"}) == "Hi?"
+    assert ask(node, "system.reload")["changed"] == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 
-from packetflow.otp import GenServer
+from packetflow.otp import GenServer, PacketFlowError
 
 
 def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
@@ -69,3 +69,12 @@ def crash(error: BaseException) -> Callable[..., Any]:
         raise error
 
     return raise_it
+
+
+def failure_of(action: Callable[..., Any], *arguments: Any, **keywords: Any) -> PacketFlowError:
+    """What an action raises; it has to raise one of ours."""
+    try:
+        value = action(*arguments, **keywords)
+    except PacketFlowError as error:
+        return error
+    raise AssertionError(f"it raised nothing and gave {value!r}")

@@ -36,7 +36,7 @@ class Model:
     def deliver(self, to: int, message: tuple[Any, ...]) -> None:
         """message: (kind, argument, client)."""
         actor = self.actors[to]
-        kind, _, client = message
+        client = message[2]
         if not actor.alive:
             if client is not None:
                 self.results[client] = "noproc"
@@ -135,8 +135,7 @@ class Model:
                     self.results[message[2]] = "stopped"
             actor.queue.clear()
             actor.blocked = False
-            for watcher in actor.monitors:
-                told.append((watcher, ("down", actor.number, reason)))
+            told.extend((watcher, ("down", actor.number, reason)) for watcher in actor.monitors)
             for other in self.actors:
                 other.monitors = [one for one in other.monitors if one != actor.number]
             for number in sorted(actor.links):

@@ -27,7 +27,7 @@ from packetflow.otp import (
     statistics,
     stop,
 )
-from tests.otp.actors import Puppet, Trapper, crash, seen, until
+from tests.otp.actors import Puppet, Trapper, crash, failure_of, seen, until
 
 
 def linked(system: System, kind: type[Puppet] = Puppet) -> tuple[Ref, Ref]:
@@ -229,13 +229,9 @@ def test_who_kills_itself_does_not_go_on(system: System) -> None:
 def test_a_kill_during_init_leaves_nothing_and_fails_the_start(system: System) -> None:
     never = Event()
 
-    def starter() -> object:
-        try:
-            return Puppet.start(lambda server: never.wait() and None, name="half", system=system)
-        except Exception as error:
-            return error
-
-    starting = gevent.spawn(starter)
+    starting = gevent.spawn(
+        failure_of, Puppet.start, lambda server: never.wait() and None, name="half", system=system
+    )
     until(lambda: system.whereis("half"))
     kill(system.find("half"))
     assert starting.get(timeout=5).reason == "killed"

@@ -158,7 +158,6 @@ def test_nothing_is_left_and_no_call_hangs(seed: int) -> None:
     assert all(
         one.value is not PENDING for waits in scheduler.timeouts.by_asked.values() for one in waits.pending
     )
-    del scheduler, watch, tree, clients, others
     gc.collect()
     workers = [
         one

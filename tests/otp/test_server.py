@@ -39,7 +39,7 @@ from packetflow.otp import (
     stop,
 )
 from packetflow.otp.child_spec import ChildSpec
-from tests.otp.actors import Puppet, Trapper, crash, seen, until
+from tests.otp.actors import Puppet, Trapper, crash, failure_of, seen, until
 
 # ---- init ------------------------------------------------------------------------------------------------------------
 
@@ -111,11 +111,9 @@ def test_a_call_to_a_server_whose_init_fails_gets_the_reason(system: System) -> 
         gate.wait()
         raise fault
 
-    starter = gevent.spawn(
-        lambda: pytest.raises(StartFailed, Puppet.start, begin, name="late", system=system)
-    )
+    starter = gevent.spawn(lambda: failure_of(Puppet.start, begin, name="late", system=system))
     until(lambda: system.whereis("late"))
-    caller = gevent.spawn(lambda: pytest.raises(ServerExited, system.call, "late", 1).value.reason)
+    caller = gevent.spawn(lambda: failure_of(system.call, "late", 1).reason)
     until(lambda: statistics(system.find("late")).mailbox == 1)
     gate.set()
     assert caller.get(timeout=5) is fault
@@ -218,13 +216,13 @@ def test_a_server_that_dies_during_a_call_fails_the_caller_with_its_reason(syste
 def test_a_kill_fails_the_running_the_queued_and_the_postponed_call(system: System) -> None:
     never = Event()
     ref = Puppet.start(system=system)
-    postponed = gevent.spawn(lambda: pytest.raises(ServerExited, call, ref, lambda s, c: NoReply(), None))
-    running = gevent.spawn(lambda: pytest.raises(ServerExited, call, ref, lambda s, c: never.wait(), None))
-    queued = gevent.spawn(lambda: pytest.raises(ServerExited, call, ref, "queued", None))
+    postponed = gevent.spawn(lambda: failure_of(call, ref, lambda s, c: NoReply(), None))
+    running = gevent.spawn(lambda: failure_of(call, ref, lambda s, c: never.wait(), None))
+    queued = gevent.spawn(lambda: failure_of(call, ref, "queued", None))
     until(lambda: statistics(ref).mailbox == 1)
     kill(ref)
     for one in (postponed, running, queued):
-        assert one.get(timeout=5).value.reason == "killed"
+        assert one.get(timeout=5).reason == "killed"
 
 
 def test_a_call_that_times_out_leaves_the_server_running_and_its_late_reply_is_never_seen(
@@ -497,10 +495,10 @@ def test_a_full_mailbox_blocks_the_sender_by_choice(system: System) -> None:
 
 def test_a_blocked_sender_learns_of_the_death(system: System) -> None:
     ref, _ = busy(SmallBlocking, system)
-    caller = gevent.spawn(lambda: pytest.raises(ServerExited, call, ref, "asked", None))
+    caller = gevent.spawn(lambda: failure_of(call, ref, "asked", None))
     until(lambda: ref._process.bonds is not None and ref._process.bonds.senders)
     kill(ref)
-    assert caller.get(timeout=5).value.reason == "killed"
+    assert caller.get(timeout=5).reason == "killed"
 
 
 def test_what_the_runtime_sends_passes_a_full_mailbox(system: System) -> None:

@@ -83,7 +83,7 @@ def test_if_one_fails_to_start_those_before_stop_in_reverse_and_the_supervisor_f
     log: list[Any] = []
     fault = OSError("port in use")
     specs = [*journals(log, "ab"), ChildSpec(Journal, "c", log, crash(fault), id="c"), *journals(log, "d")]
-    with pytest.raises(StartFailed, match="c.*port in use") as failed:
+    with pytest.raises(StartFailed, match=r"c.*port in use") as failed:
         Supervisor.start(specs, system=system)
     assert failed.value.reason is fault
     assert failed.value.path == ("c",)

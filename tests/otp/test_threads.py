@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from packetflow.otp import ServerExited, System, WrongThread, call, cast, send
+from packetflow.otp import PacketFlowError, ServerExited, System, WrongThread, call, cast, send
 from tests.otp.actors import Puppet, crash, seen, until
 
 
@@ -19,7 +19,7 @@ def in_a_thread(action: Callable[[], Any]) -> Any:
     def run() -> None:
         try:
             outcome.append(action())
-        except Exception as error:
+        except PacketFlowError as error:
             outcome.append(error)
 
     thread = threading.Thread(target=run)

@@ -65,3 +65,9 @@ def http(door: SmallDoor, clock: TurnedClock, started: Any) -> Callable[..., Htt
         return started(HttpListener(door, clock, limits or Limits(), **options))  # type: ignore[no-any-return]
 
     return make
+
+
+@pytest.fixture
+def shared() -> dict[str, Any]:
+    """What the examples of one property share."""
+    return {}

@@ -134,6 +134,27 @@ def test_requests_that_do_not_block_share_one_greenlet(tcp: Make, door: SmallDoo
     assert len(door.greenlets) == 1
 
 
+def test_more_blocked_requests_than_greenlets_are_kept_leave_the_door_sound(
+    tcp: Make, door: SmallDoor
+) -> None:
+    listener = tcp()
+    peers = [Messages(listener.address) for _ in range(4)]
+    for turn in range(2):
+        for number, peer in enumerate(peers):
+            if turn == 0:
+                peer.greet()
+            for id in range(64):
+                peer.ask(id, "wait", {"name": f"{turn} {number} {id}"})
+        until(lambda: len(door.waiting) == 256)
+        for name in list(door.waiting):
+            door.release(name)
+        for peer in peers:
+            assert sorted(peer.answer()["id"] for _ in range(64)) == list(range(64))
+        until(lambda: len(listener.workers.parked) == 64)
+    for peer in peers:
+        peer.close()
+
+
 def test_a_blocked_request_holds_up_neither_its_connection_nor_others(tcp: Make, door: SmallDoor) -> None:
     listener = tcp()
     with Messages(listener.address) as peer, Messages(listener.address) as other:

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+import gevent
 import msgpack
 import pytest
 
@@ -236,6 +237,34 @@ def test_no_hello_in_time_is_told_and_closed(tcp: Make, clock: TurnedClock) -> N
             clock_until_told(listener, clock)
             assert refusal_of(peer)["message"] == "no hello within 5 s"
     until(lambda: not listener.connections)
+
+
+def test_a_peer_whose_hello_lay_there_while_the_node_was_busy_is_not_blamed(
+    tcp: Make, clock: TurnedClock
+) -> None:
+    listener = tcp()
+    with Messages(listener.address) as peer:
+        until(lambda: listener.connections)
+        peer.say(version=1, type="hello")
+        clock.turn(60.0)  # as if the hub had been blocked: the sweep comes before the bytes
+        gevent.get_hub().loop.run_callback(listener._sweep)
+        assert peer.answer()["type"] == "welcome"
+
+
+def test_a_door_that_was_made_long_before_it_opened_gives_its_first_peer_time(
+    tcp: Make, clock: TurnedClock
+) -> None:
+    made = TcpListener(SmallDoor(), clock, Limits(), port=0, sweep=0.02)
+    clock.turn(60.0)
+    made.start()
+    try:
+        with Messages(made.address) as peer:
+            until(lambda: made.connections)
+            (connection,) = made.connections
+            assert connection.deadline > clock.monotonic() + 4
+            peer.greet()
+    finally:
+        made.close()
 
 
 def clock_until_told(listener: TcpListener, clock: TurnedClock) -> None:

@@ -15,7 +15,10 @@ Seen = dict[str, tuple[int, int]]
 
 
 class Watch:
-    """Looks at files and folders until its greenlet is killed; calls `changed` when something did. seen: the look to begin with."""
+    """Looks at files and folders until its greenlet is killed; calls `changed` when something did.
+
+    seen: the look to begin with.
+    """
 
     def __init__(self, paths: Callable[[], Iterable[Path]], changed: Callable[[], None], seen: Seen) -> None:
         self.paths = paths

@@ -81,7 +81,8 @@ class LoadedConfig:
     config: the typed values, paths absolute. values: what was written, as plain tables (defaults left out).
     origins: dotted key -> `config/node.toml:14`, `environment PACKETFLOW_HTTP__PORT`, `flag http.port`, `overlay by ...`
     (defaults left out). files: what was read, the weakest first. file: the project's file, None where there is none.
-    folder: the project folder. variables: the environment variables that count. warnings: faults that are no errors.
+    folder: the project folder. start: the folder that names
+    were relative to. variables: the environment variables that count. warnings: faults that are no errors.
     dropped: overlay entries that no longer hold (their owner removes them from the overlay).
     """
 
@@ -91,12 +92,18 @@ class LoadedConfig:
     files: tuple[Path, ...]
     file: Path | None
     folder: Path
+    start: Path = Path()
     variables: tuple[str, ...] = ()
     warnings: tuple[Fault, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    flags: Mapping[str, Any] = field(default_factory=dict, repr=False)
     layers: Layers = field(default_factory=Layers, repr=False)
     below: Layers = field(default_factory=Layers, repr=False)  # without overlay, environment and flags
+
+    def again(self) -> tuple[LoadedConfig, Overlay]:
+        """The same files, environment and flags, read anew. Raises ConfigError, OverlayError."""
+        return load_with_overlay(self.file, self.environment, self.flags, self.start)
 
     def file_value(self, key: str) -> Any:
         """What the files say for a dotted key, None if nothing: an overlay entry is made with it.
@@ -248,10 +255,12 @@ class _Loading:
             files=tuple(self.files),
             file=file,
             folder=folder,
+            start=self.start,
             variables=tuple(self.variables),
             warnings=tuple(self._sorted()),
             dropped=tuple(self.dropped),
             environment=self.environment,
+            flags=dict(self.flags),
             layers=self.layers,
             below=below,
         )
