@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from gevent.hub import Waiter, get_hub
@@ -22,6 +23,11 @@ RUNNING, STARTING, RESTARTING, QUARANTINED, DISABLED = (
 )
 
 REQUEST, PLAN, RESPONSE = HOOKS
+
+
+def _no_loop(coroutine: Any) -> Any:
+    coroutine.close()
+    raise RuntimeError("there is no asyncio loop behind this gate")
 
 
 class Gate:
@@ -49,6 +55,7 @@ class Gate:
         "redacts",
         "rejected",
         "response_priority",
+        "run_async",
         "running",
         "scope",
         "status",
@@ -83,6 +90,7 @@ class Gate:
         self.module: Module | None = None
         self.status = STARTING
         self.on_fault: Callable[[Gate, str, bool], None] | None = None
+        self.run_async: Callable[[Any], Any] = _no_loop
         self.busy: Call | None = None
         self.running = 0
         self.queue: deque[tuple[Call, Waiter[None]]] | None = None
@@ -143,10 +151,22 @@ class Gate:
     def hook(self, name: str) -> Callable[[Any, Any], Any] | None:
         """The bound hook, or what stands in for it while the module is down; None if the module has no such hook."""
         if self.module is not None:
-            return getattr(self.module, name) if overrides(type(self.module), name) else None
+            if not overrides(type(self.module), name):
+                return None
+            hook: Callable[[Any, Any], Any] = getattr(self.module, name)
+            return self._awaited(hook) if iscoroutinefunction(hook) else hook
         if self.on_error == "skip" or name == RESPONSE:
             return None
         return self._refuse
+
+    def _awaited(self, hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """An `async def` hook, run on the node's asyncio loop while the request's greenlet waits."""
+        run = self.run_async
+
+        def waits(thing: Any, context: Any) -> Any:
+            return run(hook(thing, context))
+
+        return waits
 
     def _refuse(self, thing: Any, context: Any) -> Reject:
         code = "unavailable" if self.on_error == "fail" else "rejected"

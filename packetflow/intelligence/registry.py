@@ -33,7 +33,8 @@ class Surroundings:
     """What a registry is given by its node.
 
     configure(placement, class) gives a module's checked configuration; swap(chain) puts a chain in place; settle()
-    returns when the requests that are in flight now have ended; totals() brings the gates' counts up to date.
+    returns when the requests that are in flight now have ended; totals() brings the gates' counts up to date;
+    run_async(coroutine) waits for it on the asyncio loop.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Surroundings:
         swap: Callable[[ModuleChain], None],
         settle: Callable[[], None],
         totals: Callable[[], None],
+        run_async: Callable[[Any], Any],
         start_timeout: float = 30.0,
         shutdown: float = 5.0,
         open_mode: bool = True,
@@ -58,6 +60,7 @@ class Surroundings:
         self.swap = swap
         self.settle = settle
         self.totals = totals
+        self.run_async = run_async
         self.start_timeout = start_timeout
         self.shutdown = shutdown
         self.open_mode = open_mode
@@ -243,6 +246,7 @@ class ModuleRegistry(GenServer):
         config = around.configure(placement, loaded.cls)
         gate = placement.gate(loaded)
         gate.on_fault = self._told
+        gate.run_async = around.run_async
         if not placement.enabled:
             gate.status = DISABLED
         hosted = Hosted(

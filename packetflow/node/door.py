@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
+from packetflow.node.admission import Admission
 from packetflow.node.detours import Detours, Interrupt
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
@@ -28,7 +29,6 @@ from packetflow.wire.errors import (
     Cancelled,
     ContractViolated,
     ExecutionFailed,
-    Overloaded,
     RequestError,
     Unavailable,
     ValidationFailed,
@@ -40,13 +40,15 @@ FOREIGN = (GreenletExit, GeventTimeout, KeyboardInterrupt)
 
 
 class Door(Detours):
-    """Passes requests. limit: how many may be in flight at once on the node."""
+    """Passes requests. limit: how many may be in flight at once on the node; queue: how many more may wait for room."""
 
-    def __init__(self, routes: Routes, clock: Clock, traces: Traces, *, limit: int = 1024) -> None:
+    def __init__(
+        self, routes: Routes, clock: Clock, traces: Traces, *, limit: int = 1024, queue: int = 256
+    ) -> None:
         super().__init__(routes, clock)
         self.routes = routes
         self.traces = traces
-        self.limit = limit
+        self.admission = Admission(limit, queue, self.in_flight)
         self.counters: dict[str, int] = {}
         self.idempotency = Idempotency(clock)
         # Capability patterns of who comes by a door, and of the operator.
@@ -107,8 +109,11 @@ class Door(Detours):
         call.__class__ = Context
         in_flight = self.in_flight
         outer = in_flight.get(me)
-        if outer is None and len(in_flight) >= self.limit:
-            return self._overloaded(call)
+        admission = self.admission
+        if outer is None and parent is None and admission.full() and not session.operator:
+            no_room = admission.wait(call.deadline - clock())
+            if no_room is not None:
+                return self._not_admitted(call, no_room)
         in_flight[me] = call
         if not self.sweeping:
             self.sweep()
@@ -211,6 +216,8 @@ class Door(Detours):
             CURRENT.reset(token)
             if outer is None:
                 del in_flight[me]
+                if admission.waiting:
+                    admission.leave()
             else:
                 in_flight[me] = outer
         if response.error is not None:
@@ -300,8 +307,7 @@ class Door(Detours):
         self._keep(call)
         return Response(None, refused.error, call)
 
-    def _overloaded(self, call: Context) -> Response:
-        error = Overloaded(f"{self.limit} requests are in flight on this node, its limit", retry_after=0.1)
+    def _not_admitted(self, call: Context, error: RequestError) -> Response:
         set_field(call, "error", error)
         self.refused += 1
         self._keep(call)
@@ -384,10 +390,11 @@ class Door(Detours):
 
     def cancel(self, waiting: greenlet, reason: RequestError | None = None) -> bool:
         """End the requests that this greenlet is running, from the outermost on. False if there is none."""
+        error = reason or Cancelled("cancelled by the caller")
         call = self.in_flight.get(waiting)
         if call is None:
-            return False
+            return self.admission.cancel(waiting, error)
         while call.parent is not None and call.parent.greenlet is waiting:
             call = call.parent
-        self.interrupt(call, reason or Cancelled("cancelled by the caller"))
+        self.interrupt(call, error)
         return True

@@ -87,7 +87,13 @@ class Node:
         )
         self.routes = Routes(settings.timeouts.request, ESCAPES)
         self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
-        self.door = Door(self.routes, self.clock, self.traces, limit=settings.limits.in_flight_node)
+        self.door = Door(
+            self.routes,
+            self.clock,
+            self.traces,
+            limit=settings.limits.in_flight_node,
+            queue=settings.limits.queue,
+        )
         self.door.log = self.log
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.coroutines = Coroutines()
@@ -147,6 +153,7 @@ class Node:
         self._settle(deadline)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
+        self.door.admission.cancel_all(Cancelled("the node is stopping"))
         for waiting in list(self.door.in_flight):
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))

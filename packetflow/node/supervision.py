@@ -88,6 +88,7 @@ def _intelligence(node: Node) -> ChildSpec:
         swap=node.swap_chain,
         settle=node.settle,
         totals=node.routes.totals,
+        run_async=node.coroutines.run,
         start_timeout=timeouts.start,
         shutdown=timeouts.shutdown,
         configure=lambda placement, cls: node.blueprint.module_config(placement, cls),

@@ -35,12 +35,13 @@ class Passing:
         gates: Iterable[Gate] = (),
         grants: Iterable[str] = ("*",),
         limit: int = 1024,
+        queue: int = 0,
         door: str = "local",
     ) -> None:
         self.clock = Clock()
         self.routes = Routes(30.0)
         self.traces = Traces(self.clock)
-        self.door = Door(self.routes, self.clock, self.traces, limit=limit)
+        self.door = Door(self.routes, self.clock, self.traces, limit=limit, queue=queue)
         definitions = [definition for function in functions if (definition := definition_of(function))]
         self.registered = [Registered(definition, {}, lambda coroutine: None) for definition in definitions]
         self.routes.swap(catalogue=Catalogue(self.registered), chain=ModuleChain(gates))

@@ -223,25 +223,69 @@ def test_system_exit_out_of_a_capability_is_its_crash() -> None:
     assert error.code == "execution_failed"
 
 
-def test_more_than_the_node_takes_is_overloaded() -> None:
-    held = Event()
+@pytest.fixture
+def held() -> Event:
+    return Event()
+
+
+@pytest.fixture
+def full(held: Event) -> Any:
+    """A door for two at once and two in the queue, with two that wait inside."""
 
     @capability("sum.wait")
-    def wait() -> int:
+    def wait(a: int = 0) -> int:
         """Wait."""
-        held.wait()
-        return 1
+        if not held.is_set():
+            held.wait()
+        entered.append(a)
+        return a
 
-    passing = Passing([wait], limit=2)
-    waiting = [gevent.spawn(passing, "sum.wait") for _ in range(2)]
+    passing = Passing([wait], limit=2, queue=2)
+    inside = [gevent.spawn(passing, "sum.wait") for _ in range(2)]
     gevent.sleep(0)
-    error = passing("sum.wait").error
-    assert error is not None
-    assert error.code == "overloaded"
-    assert error.retry_after
+    yield passing
     held.set()
-    assert [one.get().value for one in waiting] == [1, 1]
+    assert [one.get(timeout=5).value for one in inside] == [0, 0]
     assert passing("sum.wait").ok
+    admission = passing.door.admission
+    assert (passing.door.in_flight, len(admission), admission._reserved) == ({}, 0, 0)
+
+
+def test_what_has_no_room_waits_in_order_and_more_is_overloaded(full: Passing, held: Event) -> None:
+    queued = [gevent.spawn(full, "sum.wait", a=number) for number in (1, 2)]
+    gevent.sleep(0)
+    error = full("sum.wait").error
+    assert error is not None
+    assert (error.code, error.retry_after) == ("overloaded", 0.1)
+    held.set()
+    assert [one.get(timeout=5).value for one in queued] == [1, 2]
+    assert entered == [0, 0, 1, 2]
+
+
+def test_who_waits_for_room_leaves_at_its_deadline_when_cancelled_and_when_killed(full: Passing) -> None:
+    assert full("sum.wait", timeout=0.02).error.code == "timeout"  # type: ignore[union-attr]
+    cancelled = gevent.spawn(full, "sum.wait", a=1)
+    killed = gevent.spawn(full, "sum.wait", a=2)
+    gevent.sleep(0)
+    assert full.door.cancel(cancelled)
+    killed.kill()
+    assert cancelled.get(timeout=5).error.code == "cancelled"
+    assert len(full.door.admission) == 0
+
+
+def test_a_place_that_its_heir_can_not_take_any_more_goes_to_the_next(full: Passing, held: Event) -> None:
+    heirs = [gevent.spawn(full, "sum.wait", a=number) for number in (1, 2)]
+    gevent.sleep(0)
+    held.set()
+    heirs[0].kill(block=False)  # scheduled with the end of those inside, before its own turn
+    assert heirs[1].get(timeout=5).value == 2
+
+
+def test_the_operator_and_requests_made_on_the_way_are_not_kept_waiting(full: Passing) -> None:
+    operator = full.door.open_session("admin", "test", operator=True)
+    assert full.door.request("sum.none", {}, operator).error.code == "not_found"  # type: ignore[union-attr]
+    inner = next(iter(full.door.in_flight.values()))
+    assert inner.request("sum.none").error.code == "not_found"  # type: ignore[union-attr]
 
 
 # ---- what modules answer ---------------------------------------------------------------------------------------------

@@ -588,3 +588,31 @@ def test_a_reload_of_the_node_takes_changed_code_of_modules(project: Project, st
     assert ask(node, "system.reload")["changed"] == ["module shout changed"]
     assert node.call("word.echo", {"text": "hi"}) == "Hi?"
     assert ask(node, "system.reload")["changed"] == []
+
+
+LATER = """
+import asyncio
+from packetflow import Intercept, Module, Transform
+
+
+class Later(Module):
+    async def handle_request(self, request, context):
+        await asyncio.sleep(30 if request.payload["text"] == "hang" else 0.001)
+        return Intercept(request.with_payload(text=request.payload["text"] + ", later"))
+
+    async def handle_response(self, response, context):
+        await asyncio.sleep(0.001)
+        if response.ok:
+            return Transform(response.with_value(response.value + " and later"))
+"""
+
+
+def test_hooks_may_be_async(project: Project, started: Start) -> None:
+    project.write_module("later", "Later", LATER)
+    project.add('[[modules]]\nname = "later"\n')
+    node = started()
+    assert node.call("word.echo", {"text": "hi"}) == "hi, later and later"
+    hung = node.request("word.echo", {"text": "hang"}, timeout=0.05)
+    assert hung.error is not None
+    assert hung.error.code == "timeout"
+    assert node.call("word.echo", {"text": "hi"}) == "hi, later and later"
