@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -178,3 +179,39 @@ def test_each_package_has_its_page_and_its_tests() -> None:
     assert pages == packages
     index = (ROOT / "docs" / "reference" / "index.md").read_text()
     assert all(f"({name}.md)" in index for name in packages)
+
+
+def test_what_is_private_to_a_package_stays_there() -> None:
+    found = []
+    for file in FILES:
+        package = name_of(file).split(".")[1:2]
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("packetflow."):
+                private = [
+                    alias.name for alias in node.names if alias.name.startswith("_") and alias.name[1] != "_"
+                ]
+                if private and node.module.split(".")[1:2] != package:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno} {private}")
+    assert found == []
+
+
+def test_bytes_are_made_in_one_place() -> None:
+    importing = [
+        file for file in FILES if re.search(r"^\s*(import|from) msgpack", file.read_text(), re.MULTILINE)
+    ]
+    assert {file.parent.name for file in importing} == {"wire"}
+
+
+@pytest.mark.slow
+def test_a_users_program_is_checked_against_the_types_that_ship(tmp_path: Path) -> None:
+    """Given a program by the public names, when mypy checks it strictly, then right calls pass and a wrong one does not."""
+    program = tmp_path / "program.py"
+    good = (ROOT / "examples" / "usage" / "node_and_client.py").read_text()
+    program.write_text(good + "\n\nwrong: int = Node(capabilities=[count]).health()\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(program)],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "MYPYPATH": str(ROOT)},
+    )  # fmt: skip
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert len(errors) == 1, done.stdout
+    assert "Incompatible types in assignment" in errors[0]
