@@ -51,7 +51,7 @@ class Call:
     greenlet: greenlet | None
     error: RequestError | None
     # Names of the modules that this request's children skip: those whose hooks made it (design ruling 9).
-    bare: Mapping[str, Any] | None
+    bare: frozenset[str] | None
     # Which gates saw the request as which capability, once a module has changed it.
     seen: dict[str, set[Any]] | None
     interrupt: RequestError | None

@@ -152,12 +152,7 @@ class Detours:
                 f"modules changed this request's capability {len(seen)} times; the last was {gate.name}",
                 {"reason": "rewrite_loop", "module": gate.name, "capabilities": list(seen)},
             )
-        nested = call.parent is not None
-        grants = call.session.grants
-        table = grants.nested if nested else grants.routes
-        found: Route | Refused | None = None if call.bare else table.get(new.capability)
-        if found is None:
-            found = self.routes.compile(grants, new.capability, nested, call.bare)
+        found = self.routes.find(call.session.grants, new.capability, call.parent is not None, call.bare)
         if isinstance(found, Refused):
             error: RequestError | None = found.error
         else:

@@ -84,7 +84,7 @@ class Door(Detours):
             found = grants.nested.get(capability)
             if found is None or parent.bare is not None or parent.stage.gate is not None:
                 bare = self._hook_stack(parent)
-                found = self.routes.compile(grants, capability, True, bare)
+                found = self.routes.find(grants, capability, True, bare)
         if found.__class__ is Refused:
             return self._refuse(found, capability, session, metadata, start, parent)
         route: Route = found
@@ -261,15 +261,15 @@ class Door(Detours):
         """The route of an outermost request that has none yet, or while the node drains."""
         if not self.open and not session.operator:
             return Refused(Unavailable("the node is stopping", retry_after=1.0))
-        return self.routes.compile(session.grants, capability, False)
+        return self.routes.find(session.grants, capability, False)
 
     @staticmethod
-    def _hook_stack(parent: Context) -> Mapping[str, Any] | None:
+    def _hook_stack(parent: Context) -> frozenset[str] | None:
         """The modules whose hooks made this request, which it skips."""
         gate = parent.stage.gate
         if gate is None:
             return parent.bare
-        return {**(parent.bare or {}), gate.name: gate}
+        return (parent.bare or frozenset()) | {gate.name}
 
     @staticmethod
     def _mapping(route: Route, payload: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from packetflow.wire.limits import Limits
 if TYPE_CHECKING:
     from packetflow.node.node import Node
 
-FEATURES = ("cancel", "heartbeat", "idempotency")
+# The node remembers idempotency keys until it ends, so it does not offer that feature: a client would take it as leave to send a
+# request again to a node that has started anew meanwhile.
 SCHEMES = {"admin": "unix", "tcp": "tcp", "http": "http"}
 
 
@@ -62,9 +63,7 @@ def _limits(node: Node) -> Limits:
 def _admin(node: Node) -> Transport:
     path = str(node.data_folder.claim_admin_socket())
     in_flight = node.config.limits.in_flight_session
-    return AdminListener(
-        node.door, node.clock, _limits(node), path=path, in_flight=in_flight, features=FEATURES
-    )
+    return AdminListener(node.door, node.clock, _limits(node), path=path, in_flight=in_flight)
 
 
 def _tcp(node: Node) -> Transport:
@@ -76,7 +75,6 @@ def _tcp(node: Node) -> Transport:
         host=config.tcp.host,
         port=config.tcp.port,
         in_flight=config.limits.in_flight_session,
-        features=FEATURES,
         connections=config.limits.connections,
     )
 

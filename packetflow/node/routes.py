@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from packetflow.capabilities.catalogue import Catalogue, Registered
@@ -149,10 +149,26 @@ class Routes:
             route.retired = True
             self.fold(route)
 
-    def compile(
-        self, grants: Grants, name: str, nested: bool, bare: Mapping[str, Any] | None = None
+    def find(
+        self, grants: Grants, name: str, nested: bool, bare: frozenset[str] | None = None
     ) -> Route | Refused:
-        """The route of a capability (`id`, or `id@version`) for these rights; remembered unless `bare` leaves modules out."""
+        """The route of a capability (`id`, or `id@version`) for these rights, compiled if it is asked for the first time.
+
+        nested: for a request that another one makes. bare: the modules that it skips.
+        """
+        table = grants.nested if nested else grants.routes
+        key = (name, bare) if bare else name
+        return table.get(key) or self._compile(grants, name, nested, bare, table, key)
+
+    def _compile(
+        self,
+        grants: Grants,
+        name: str,
+        nested: bool,
+        bare: frozenset[str] | None,
+        table: dict[Any, Any],
+        key: object,
+    ) -> Route | Refused:
         registered = self.catalogue.find(name)
         if registered is None:
             return Refused(self._unknown(grants, name))
@@ -164,11 +180,8 @@ class Routes:
         chain = NO_MODULES if escapes else self.chain
         hooks = chain.hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
         route = Route(registered, hooks, self.timeout, refusal)
-        if bare:
-            route.retired = True  # used once: its counts are folded at its end
-        else:
-            (grants.nested if nested else grants.routes)[name] = route
-            self._live.append(route)
+        table[key] = route
+        self._live.append(route)
         return route
 
     def _unknown(self, grants: Grants, name: str) -> NotFound:

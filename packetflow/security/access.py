@@ -24,9 +24,9 @@ class Grants:
         # By the admin socket: may use the commands that let an operator back in, whatever modules say (design ruling 7).
         self.operator = operator
         # Compiled answers to "what is this capability to these rights", kept here by the door. A swap replaces the dict.
-        self.routes: dict[str, Any] = {}
+        self.routes: dict[Any, Any] = {}
         # The same for requests that other requests make.
-        self.nested: dict[str, Any] = {}
+        self.nested: dict[Any, Any] = {}
 
     def allow(self, capability: str) -> bool:
         """Whether these rights include the capability (its id, without version)."""

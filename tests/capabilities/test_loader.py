@@ -11,6 +11,12 @@ from packetflow.capabilities.loader import load_module, load_path
 from packetflow.capabilities.source import PREFIX
 from packetflow.errors import DefinitionError
 
+
+def loaded_sources() -> set[str]:
+    """The namespaces that were loaded from files: other tests' may be among them."""
+    return {name for name in sys.modules if name.startswith(PREFIX)}
+
+
 GOOD = '''
 from packetflow import capability
 from .words import GREETING
@@ -23,6 +29,7 @@ def greet(name: str) -> str:
 
 
 def test_a_file_is_loaded_fresh_with_its_neighbours(tmp_path: Path) -> None:
+    before = loaded_sources()
     (tmp_path / "words.py").write_text("GREETING = 'Hello '")
     (tmp_path / "greet.py").write_text(GOOD)
     first = load_path(tmp_path / "greet.py")
@@ -34,7 +41,7 @@ def test_a_file_is_loaded_fresh_with_its_neighbours(tmp_path: Path) -> None:
     assert second.definitions[0].function("Ana") == "Howdy Ana"
     first.unload()
     second.unload()
-    assert not [name for name in sys.modules if name.startswith(PREFIX)]
+    assert loaded_sources() == before
 
 
 def test_a_folder_gives_the_capabilities_of_all_its_files(tmp_path: Path) -> None:
@@ -60,6 +67,7 @@ def test_a_folder_gives_the_capabilities_of_all_its_files(tmp_path: Path) -> Non
 def test_a_faulty_file_is_told_with_its_place_and_leaves_nothing(
     tmp_path: Path, text: str, words: str
 ) -> None:
+    before = loaded_sources()
     (tmp_path / "words.py").write_text("GREETING = 'Hello '")
     file = tmp_path / "faulty.py"
     file.write_text(text)
@@ -67,7 +75,7 @@ def test_a_faulty_file_is_told_with_its_place_and_leaves_nothing(
         load_path(file)
     assert words in str(caught.value)
     assert str(file) in str(caught.value)
-    assert not [name for name in sys.modules if name.startswith(PREFIX)]
+    assert loaded_sources() == before
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
