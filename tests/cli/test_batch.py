@@ -90,7 +90,7 @@ def test_csv_and_stdin_are_typed_by_the_contract(desk: Desk) -> None:
 def test_a_node_that_asks_for_patience_gets_it(project: Desk) -> None:
     project.start()
     write_lines(project, 120)
-    ran = project("call", "work.limited", "--from", "lines.jsonl", "--json")
+    ran = project("call", "work.limited", "--from", "lines.jsonl", "--retries", "100", "--json")
     assert ran.code == 0, ran
     assert summary_of(ran)["retries"] > 10
     assert summary_of(ran)["outcomes"] == {"ok": 120}
