@@ -220,8 +220,12 @@ class Door(Detours):
                     admission.leave()
             else:
                 in_flight[me] = outer
-        if response.error is not None:
-            set_field(call, "error", response.error)
+        set_field(call, "greenlet", None)  # a greenlet keeps its outcome, and the trace would keep the greenlet
+        error = response.error
+        if error is not None:
+            # It is kept with its trace, and a refusal even with its route: the frames that it passed, payload and all, are not.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            set_field(call, "error", error)
             call.route.registered.errors += 1
         if call.stages is route.stages:
             route.count += 1

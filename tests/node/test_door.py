@@ -288,6 +288,17 @@ def test_the_operator_and_requests_made_on_the_way_are_not_kept_waiting(full: Pa
     assert inner.request("sum.none").error.code == "not_found"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("id", ["sum.add", "sum.double", "sum.crash"])
+def test_an_error_that_is_kept_holds_no_frame_and_so_no_payload(id: str) -> None:
+    guard = module(handle_request=lambda request, context: 1 / 0)
+    gates = [gate(guard, "guard", match=["sum.double"])]
+    passing = Passing([add, double, crash], gates, grants=["sum.[dc]*"])
+    for _ in range(3):
+        error = passing(id, {"a": 1} if id != "sum.crash" else {}).error
+        assert error is not None
+        assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+
+
 # ---- what modules answer ---------------------------------------------------------------------------------------------
 
 
