@@ -227,13 +227,14 @@ class Door(Detours):
             error.__traceback__ = error.__context__ = error.__cause__ = None
             set_field(call, "error", error)
             call.route.registered.errors += 1
-        if call.stages is route.stages:
+        self._keep(call)
+        if call.stages is route.stages and error is None and call.notes is None:
             route.count += 1
             if route.retired:
                 self.routes.fold(route)
         else:
+            self.traces.add_notable(call)
             self.count_entered(call)
-        self._keep(call)
         if foreign is not None:
             raise foreign
         return response
@@ -309,12 +310,14 @@ class Door(Detours):
         call.bare = call.interrupt = call.notes = call.seen = None
         call.__class__ = Context
         self._keep(call)
+        self.traces.add_notable(call)
         return Response(None, refused.error, call)
 
     def _not_admitted(self, call: Context, error: RequestError) -> Response:
         set_field(call, "error", error)
         self.refused += 1
         self._keep(call)
+        self.traces.add_notable(call)
         return Response(None, error, call)
 
     def _failed(self, call: Context, route: Route, failure: Exception) -> RequestError:

@@ -23,13 +23,9 @@ class Traces:
         size = max(1, min(keep, memory // OVERHEAD))
         self._recent: deque[Any] = deque(maxlen=size)
         self._notable: deque[Any] = deque(maxlen=max(1, size // 4))
-        self._append = self._recent.append
-
-    def add(self, call: Any) -> None:
-        """Keep a finished request."""
-        self._append(call)
-        if call.error is not None or call.notes is not None:
-            self._notable.append(call)
+        # Bound, and called for every request: keep a finished one, and keep one that failed or was changed longer.
+        self.add = self._recent.append
+        self.add_notable = self._notable.append
 
     def __iter__(self) -> Iterator[Any]:
         """The newest first, each once."""
