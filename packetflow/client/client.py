@@ -118,12 +118,14 @@ class Client:
         window = Window()
         source = enumerate(requests)
         exhausted = False
+        part = max(1, concurrency // 4)
         try:
             while True:
                 while not exhausted and len(window.open) + len(window.finished) < concurrency:
                     exhausted = not self._fill(window, source, concurrency, timeout)
                 if window.finished:
-                    while window.finished:
+                    # Only a part before the window is filled again, so that the node has work while the caller sees to its answers.
+                    for _ in range(min(len(window.finished), part)):
                         done = window.finished.popleft()
                         assert done.reply_ is not None
                         yield done.index, done.reply_
