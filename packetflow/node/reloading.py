@@ -94,7 +94,7 @@ class Reloading:
                 file_value=loaded.file_value(key),
             )
         except PacketFlowError as error:
-            text = f"module {name} is {action}d, but only until the next start: {error}"
+            text = f"module {name} is {action}d until the next start, and could not be kept for longer: {error}"
             raise Unavailable(text, {"module": name}) from error
 
 
