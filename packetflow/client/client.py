@@ -124,7 +124,7 @@ class Client:
                 while not exhausted and len(window.open) + len(window.finished) < concurrency:
                     exhausted = not self._fill(window, source, concurrency, timeout)
                 if window.finished:
-                    # Only a part before the window is filled again, so that the node has work while the caller sees to its answers.
+                    # Only a part before the window is filled again: the node works while the caller sees to its answers.
                     for _ in range(min(len(window.finished), part)):
                         done = window.finished.popleft()
                         assert done.reply_ is not None
