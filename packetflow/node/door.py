@@ -220,7 +220,9 @@ class Door(Detours):
                     admission.leave()
             else:
                 in_flight[me] = outer
-        set_field(call, "greenlet", None)  # a greenlet keeps its outcome, and the trace would keep the greenlet
+        set_field(
+            call, "greenlet", None
+        )  # a greenlet keeps its outcome, and the trace would keep the greenlet
         error = response.error
         if error is not None:
             # It is kept with its trace, and a refusal even with its route: the frames that it passed, payload and all, are not.

@@ -94,7 +94,9 @@ class Reloading:
                 file_value=loaded.file_value(key),
             )
         except PacketFlowError as error:
-            text = f"module {name} is {action}d until the next start, and could not be kept for longer: {error}"
+            text = (
+                f"module {name} is {action}d until the next start, and could not be kept for longer: {error}"
+            )
             raise Unavailable(text, {"module": name}) from error
 
 
