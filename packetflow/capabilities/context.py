@@ -52,8 +52,8 @@ class Call:
     error: RequestError | None
     # Names of the modules that this request's children skip: those whose hooks made it (design ruling 9).
     bare: frozenset[str] | None
-    # Which gates saw the request as which capability, once a module has changed it.
-    seen: dict[str, set[Any]] | None
+    # Which gates saw the request as which capability, in order, once a module has changed it.
+    seen: dict[str, list[Any]] | None
     interrupt: RequestError | None
     notes: list[tuple[int, str, Any]] | None
 

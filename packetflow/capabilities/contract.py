@@ -16,6 +16,7 @@ from packetflow.capabilities.resources import Resource
 from packetflow.otp.errors import PacketFlowError
 
 SHOWN = 200  # characters of a given value that an error shows
+FAULTS = 20  # faults that an error lists; a payload may have one in each of thousands of places
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -150,9 +151,12 @@ def place_of(function: Callable[..., Any]) -> str:
 
 
 def faults_of(error: ValidationError, secret: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-    """Pydantic's errors as ours: a path, a message and what was given for each; the values of `secret` fields are hidden."""
+    """Pydantic's errors as ours: a path, a message and what was given for each; the values of `secret` fields are hidden.
+
+    The first 20: `error.error_count()` says how many there are.
+    """
     faults = []
-    for item in error.errors(include_url=False, include_context=False):
+    for item in error.errors(include_url=False, include_context=False)[:FAULTS]:
         place = item["loc"]
         fault: dict[str, Any] = {"path": path_of(place), "message": _message(item)}
         given = item["input"]

@@ -112,7 +112,7 @@ class Gate:
         try:
             waiter.get()
         except BaseException:
-            if place in self.queue:
+            if self.queue is not None and place in self.queue:  # else it was let in already
                 self.queue.remove(place)
                 self.running += 1  # the door's `leave` after a fault takes it back
             raise

@@ -49,7 +49,17 @@ class _Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.SelectorEventLoop(GeventSelector())
-        self._greenlet = gevent.spawn(self._loop.run_forever)
+        self._ending = False
+        self._greenlet = gevent.spawn(self._serve)
+
+    def _serve(self) -> None:
+        while not self._ending:
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio lets these through to whoever runs the loop. They are their coroutine's crash, which is told to
+                # whoever waits for it (design ruling 23); the others go on.
+                continue
 
     @classmethod
     def share(cls) -> _Loop:
@@ -63,6 +73,7 @@ class _Loop:
         self.users -= 1
         if self.users == 0:
             _thread.loop = None
+            self._ending = True
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._greenlet.join()
             self._loop.close()
@@ -95,7 +106,9 @@ class _Loop:
             return value
         except BaseException:
             if not outcome.ready():
-                self._soon(lambda: task.cancel() if task is not None else coroutine.close())
+                self._soon(
+                    lambda: task is not None and task.cancel()
+                )  # it has begun by then: callbacks keep their order
             raise
 
     def _soon(self, callback: Callable[[], Any]) -> None:

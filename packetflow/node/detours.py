@@ -33,7 +33,18 @@ from packetflow.wire.values import Request, Response
 TICK = 0.02  # seconds between two looks at the requests that blocked
 IDLE_TICKS = 50  # looks without anything in flight, after which the sweeper ends until it is needed
 AGAIN = 1.0  # seconds after which an interrupt that was swallowed is raised again
+SHOWN = 1_000  # characters of an exception's text that are kept
 REWRITES = 3  # how often modules may change a request's capability
+
+
+def described(failure: BaseException) -> str:
+    """What an author's code raised, in a line: its class and its text, cut short, if it has one that can be read."""
+    name = type(failure).__name__
+    try:
+        text = str(failure)
+    except Exception as error:  # the text is the author's code too
+        text = f"(its text can't be read: {type(error).__name__})"
+    return f"{name}: {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
 
 
 class Interrupt(BaseException):
@@ -145,8 +156,9 @@ class Detours:
             seen = {}
             set_field(call, "seen", seen)
         here: Route = call.route
-        entered = {stage.gate for stage in call.stages[: len(call.stamps) - 1] if stage.kind == "request"}
-        seen.setdefault(here.id, set()).update(entered)
+        entered = [stage.gate for stage in call.stages[: len(call.stamps) - 1] if stage.kind == "request"]
+        told = sum(map(len, seen.values()))  # those entered as what the request was before
+        seen.setdefault(here.id, []).extend(entered[told:])
         if len(seen) > REWRITES:
             raise Rejected(
                 f"modules changed this request's capability {len(seen)} times; the last was {gate.name}",
@@ -159,7 +171,7 @@ class Detours:
             route, error = found, found.refusal
         if error is not None:
             raise type(error)(f"module {gate.name}: {error}", {**error.details, "module": gate.name})
-        had = seen.setdefault(route.id, set())
+        had = seen.setdefault(route.id, [])
         hooks = tuple(pair for pair in route.requests if pair[0] not in had)
         passed = call.stages[: len(call.stamps) - 1]
         ahead = [stage for stage in route.stages[2:] if stage.kind in ("run", "contract", "effects")]
@@ -185,11 +197,11 @@ class Detours:
             stages = call.stages
             place = len(call.stamps) - 1
             set_field(call, "stages", (*stages[:place], Stage(gate.name, "plan", gate), *stages[place:]))
-            if gate.busy is None:
-                gate.busy = call
-            else:
-                gate.enter(call)
             try:
+                if gate.busy is None:
+                    gate.busy = call
+                else:
+                    gate.enter(call)
                 answer = hook(plan, call)
             except BaseException as crash:
                 self.request_hook_crashed(call, gate, crash)
@@ -235,13 +247,12 @@ class Detours:
     def _fault(self, call: Context, gate: Gate, crash: BaseException) -> None:
         """Note a module's fault and tell its host. Raises the error that ends the request if `on_error` says so."""
         overran = isinstance(crash, Interrupt)
-        what = f"overran its {gate.timeout:g} s" if overran else f"{type(crash).__name__}: {crash}"
+        what = f"overran its {gate.timeout:g} s" if overran else described(crash)
         gate.errors += 1
         gate.last_error = what
         self.note(call, "crashed", what, back=1)
         if overran:
-            set_field(call, "interrupt", None)
-            self._interrupted.pop(call, None)
+            self.forget_interrupt(call)
         self.log.error(
             "module failed",
             module=gate.name,
@@ -440,6 +451,11 @@ class Detours:
         self._interrupted[call] = self._clock.monotonic()
         get_hub().loop.run_callback(self._throw, call, error, gate)
 
+    def forget_interrupt(self, call: Context) -> None:
+        """What was thrown has done its work."""
+        set_field(call, "interrupt", None)
+        self._interrupted.pop(call, None)
+
     def _throw(self, call: Context, error: RequestError, gate: Gate | None) -> None:
         waiting = call.greenlet
         current = self.in_flight.get(waiting) if waiting is not None else None
@@ -448,5 +464,8 @@ class Detours:
             inside = inside.parent
         if inside is None or waiting is None:
             self._interrupted.pop(call, None)  # it ended meanwhile
+            return
+        if gate is not None and call.stage.gate is not gate:
+            self.forget_interrupt(call)  # the hook that overran ended meanwhile, and what comes after it is not at fault
             return
         waiting.throw(Interrupt(call, error, gate))

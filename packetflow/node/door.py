@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
 from packetflow.node.admission import Admission
-from packetflow.node.detours import Detours, Interrupt
+from packetflow.node.detours import Detours, Interrupt, described
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
 from packetflow.otp.clock import Clock
@@ -223,6 +223,8 @@ class Door(Detours):
         set_field(
             call, "greenlet", None
         )  # a greenlet keeps its outcome, and the trace would keep the greenlet
+        if call.interrupt is not None:
+            self.forget_interrupt(call)
         error = response.error
         if error is not None:
             # It is kept with its trace, and a refusal even with its route: the frames that it passed, payload and all, are not.
@@ -274,7 +276,7 @@ class Door(Detours):
     def _hook_stack(parent: Context) -> frozenset[str] | None:
         """The modules whose hooks made this request, which it skips."""
         gate = parent.stage.gate
-        if gate is None:
+        if gate is None or parent.greenlet is None:  # it has ended, so none of its hooks is running
             return parent.bare
         return (parent.bare or frozenset()) | {gate.name}
 
@@ -317,6 +319,7 @@ class Door(Detours):
 
     def _not_admitted(self, call: Context, error: RequestError) -> Response:
         set_field(call, "error", error)
+        set_field(call, "greenlet", None)
         self.refused += 1
         self._keep(call)
         self.traces.add_notable(call)
@@ -342,7 +345,8 @@ class Door(Detours):
         """`validation_failed`, with a path and the reason of each fault."""
         faults = faults_of(failure)
         first = f"{faults[0]['path']} {faults[0]['message']}" if faults[0]["path"] else faults[0]["message"]
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        count = failure.error_count()
+        more = f" (and {count - 1} more)" if count > 1 else ""
         return ValidationFailed(f"{route.id}: {first}{more}", {"faults": faults})
 
     def _contract_violated(self, call: Context, failure: ValidationError) -> ContractViolated:
@@ -360,7 +364,7 @@ class Door(Detours):
     def _crashed(self, call: Context, route: Route, failure: BaseException) -> ExecutionFailed:
         route = call.route
         name = type(failure).__name__
-        route.registered.last_error = f"{name}: {failure}"
+        route.registered.last_error = described(failure)
         self.log.error(
             "capability failed",
             trace=call.id[:8],

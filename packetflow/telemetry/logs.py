@@ -15,6 +15,10 @@ import structlog
 
 from packetflow.otp.clock import Clock
 
+# Without the frames' variables: they hold payloads, which are nobody's to read in a log (design ruling 17).
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json"]
@@ -34,7 +38,9 @@ def make_logger(
     render: Any = (
         structlog.processors.JSONRenderer(default=str)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=24)
+        else structlog.dev.ConsoleRenderer(
+            colors=terminal, pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
+        )
     )
 
     def stamp(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -47,7 +53,7 @@ def make_logger(
             structlog.processors.add_log_level,
             add_request,
             stamp,
-            structlog.processors.dict_tracebacks if as_json else structlog.processors.StackInfoRenderer(),
+            _TRACEBACKS if as_json else structlog.processors.StackInfoRenderer(),
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

@@ -616,3 +616,21 @@ def test_hooks_may_be_async(project: Project, started: Start) -> None:
     assert hung.error is not None
     assert hung.error.code == "timeout"
     assert node.call("word.echo", {"text": "hi"}) == "hi, later and later"
+
+
+def test_system_exit_out_of_a_coroutine_is_its_crash_and_the_loop_goes_on() -> None:
+    @capability("later.exit")
+    async def leave() -> str:
+        """Ask the process to end."""
+        raise SystemExit(3)
+
+    @capability("later.fine")
+    async def fine() -> str:
+        """Be fine."""
+        return "fine"
+
+    with Node(capabilities=[leave, fine]) as node:
+        left = node.request("later.exit")
+        assert left.error is not None
+        assert left.error.code == "execution_failed"
+        assert node.call("later.fine") == "fine"

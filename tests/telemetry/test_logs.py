@@ -6,6 +6,8 @@ import io
 import json
 import logging
 
+import pytest
+
 from packetflow.otp.clock import Clock
 from packetflow.telemetry.logs import StandardHandler, make_logger
 
@@ -44,3 +46,18 @@ def test_records_of_the_standard_library_are_passed_on() -> None:
     handler.emit(logging.LogRecord("packetflow.otp", logging.WARNING, "", 0, "a %s", ("child died",), None))
     line = json.loads(out.getvalue())
     assert (line["event"], line["level"], line["logger"]) == ("a child died", "warning", "packetflow.otp")
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_traceback_shows_no_variables_since_they_hold_payloads(format: str) -> None:
+    out = io.StringIO()
+
+    def fail(card: str) -> None:
+        raise ValueError("odd")
+
+    try:
+        fail("4111" * 4)
+    except ValueError as error:
+        make_logger(Clock(), stream=out, format=format).error("failed", exc_info=error)
+    assert "ValueError" in out.getvalue()
+    assert "4111411141114111" not in out.getvalue()
