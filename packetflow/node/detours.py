@@ -466,6 +466,7 @@ class Detours:
             self._interrupted.pop(call, None)  # it ended meanwhile
             return
         if gate is not None and call.stage.gate is not gate:
-            self.forget_interrupt(call)  # the hook that overran ended meanwhile, and what comes after it is not at fault
+            # The hook that overran ended meanwhile, and what comes after it is not at fault.
+            self.forget_interrupt(call)
             return
         waiting.throw(Interrupt(call, error, gate))

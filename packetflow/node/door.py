@@ -220,10 +220,9 @@ class Door(Detours):
                     admission.leave()
             else:
                 in_flight[me] = outer
-        set_field(
-            call, "greenlet", None
-        )  # a greenlet keeps its outcome, and the trace would keep the greenlet
-        if call.interrupt is not None:
+        # A greenlet keeps its outcome, and the trace would keep the greenlet.
+        set_field(call, "greenlet", None)
+        if self._interrupted:
             self.forget_interrupt(call)
         error = response.error
         if error is not None:
