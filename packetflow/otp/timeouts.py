@@ -2,6 +2,10 @@
 
 A timeout is rounded up to 1, 2, 5, 10, 20, 50 ... milliseconds. All calls of a class are due in the order they were
 made; one timer looks at the first. What was answered out of order is dropped once it is the larger part.
+
+Most calls are answered before the hub has a turn, and only in the hub can one expire. So a call is just put down in
+`open`, and the clock is read for those that are still there when the hub has its turn: a timeout may end late by the
+time for which the hub had none, and never early.
 """
 
 from __future__ import annotations
@@ -32,9 +36,9 @@ class TimeoutClass:
         self.armed = False
         self.dead = 0
 
-    def enter(self, call: Call) -> None:
-        """Puts in a call that begins to wait now."""
-        call.deadline = self._scheduler.monotonic() + self.seconds
+    def enter(self, call: Call, now: float) -> None:
+        """Puts in a call that began to wait `now`."""
+        call.deadline = now + self.seconds
         self.pending.append(call)
         if not self.armed:
             self.arm()
@@ -83,15 +87,17 @@ def expire(call: Call) -> None:
 
 
 class Timeouts:
-    """The classes of one scheduler, by the timeout that was asked for."""
+    """The calls of one scheduler that may expire: those the clock was not read for yet, and the classes of the others."""
 
-    __slots__ = ("_classes", "_exact", "_scheduler", "by_asked")
+    __slots__ = ("_classes", "_exact", "_scheduler", "by_asked", "dating", "open")
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._classes: dict[float, TimeoutClass] = {}
         self._exact: dict[float, TimeoutClass] = {}
         self.by_asked: dict[float, TimeoutClass] = {}
+        self.open: list[Call] = []
+        self.dating = False
 
     def find(self, asked: float) -> TimeoutClass:
         """The class for a timeout in seconds. Raises SpecError for what is none."""
@@ -118,11 +124,34 @@ class Timeouts:
             found = self._exact[asked] = TimeoutClass(self._scheduler, asked)
         return found
 
+    def date_soon(self) -> None:
+        """Has the clock read, in the hub's next turn, for the calls that are open then."""
+        self.dating = True
+        self._scheduler.hub.loop.run_callback(self._date)
+
+    def leave(self, call: Call) -> None:
+        """Takes out a call that is over, whether or not the clock was read for it."""
+        open_calls = self.open
+        if open_calls and open_calls[-1] is call:
+            open_calls.pop()
+        elif hasattr(call, "deadline"):
+            self.find(call.timeout).leave(call)
+        # Else it is among the open ones, and passed over when they are dated.
+
+    def _date(self) -> None:
+        self.dating = False
+        now = self._scheduler.monotonic()
+        open_calls, self.open[:] = self.open[:], ()
+        for call in open_calls:
+            if call.value is PENDING:
+                self.find(call.timeout).enter(call, now)
+
     def close(self) -> None:
         """Forgets everything; nobody waits any more."""
         self._classes.clear()
         self._exact.clear()
         self.by_asked.clear()
+        self.open.clear()
 
 
 def _check(asked: object) -> None:
