@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _FREE = (SIGNAL, CONTINUE, IDLE)
 _USUAL: Final = 5.0
-_new = object.__new__
+_new = Call.__new__
 
 
 def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: float | None = None) -> Any:
@@ -77,9 +77,9 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
         if timeout is not _USUAL:
             timeouts.find(timeout)  # raises if it is none
         request.timeout = timeout
-        open_calls = timeouts.open
-        open_calls.append(request)
-        if not timeouts.dating:
+        before = request.before = timeouts.last
+        timeouts.last = request
+        if before is None and not timeouts.dating:
             timeouts.date_soon()
     target.current = request
     pool = scheduler.pool
@@ -103,8 +103,8 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
         if caller is not None:
             caller.waiting = None
         if timeout is not None:
-            if open_calls and open_calls[-1] is request:
-                open_calls.pop()
+            if timeouts.last is request:
+                timeouts.last = before
             else:
                 timeouts.leave(request)
     value = request.value
@@ -158,11 +158,7 @@ def wait(request: Call, timeout: float | None, deadline: float | None = None) ->
     timeouts = scheduler.timeouts
     alarm: Timer | None = None
     if timeout is not None:
-        timeouts.find(timeout)
-        request.timeout = timeout
-        timeouts.open.append(request)
-        if not timeouts.dating:
-            timeouts.date_soon()
+        timeouts.enter(request, timeout)
     if deadline is not None:
         alarm = scheduler.timers.at(deadline, expire, request)
     if caller is not None:

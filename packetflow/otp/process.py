@@ -49,9 +49,10 @@ class Call:
     Handlers get it as `caller`: pass it to `reply`, compare it, keep it; read nothing but `ref`.
     """
 
-    __slots__ = ("caller", "context", "deadline", "greenlet", "message", "target", "timeout", "value")
+    __slots__ = ("before", "caller", "context", "deadline", "greenlet", "message", "target", "timeout", "value")
 
     timeout: float  # as it was asked for; only where the wait is bounded
+    before: Call | None  # the open call made before this one; see timeouts
     deadline: float  # set once the clock was read for it
 
     def __init__(
