@@ -30,15 +30,17 @@ from packetflow.otp.threads import get_ident
 from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.ref import Ref
+    from packetflow.otp.scheduler import Scheduler
+    from packetflow.otp.timeouts import Timeouts
     from packetflow.otp.timers import Timer
 
 _FREE = (SIGNAL, CONTINUE, IDLE)
 _USUAL: Final = 5.0
-_new = Call.__new__
 
 
-def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: float | None = None) -> Any:
+def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: Seconds | None = None) -> Any:
     """Sends a message to a server and waits for its answer.
 
     timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
@@ -47,12 +49,12 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
     HubBlocked where waiting is not possible.
     """
     try:
-        target = ref._process
+        target: Process = ref._process
     except AttributeError:
         raise TypeError(
             f"call takes a Ref, not {ref!r}; names live in a system: System.call(name, ...)"
         ) from None
-    scheduler = target.scheduler
+    scheduler: Scheduler = target.scheduler
     me = getcurrent()
     if me is not scheduler.trusted:
         if me is scheduler.hub or get_ident() != scheduler.thread:
@@ -62,17 +64,22 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
     if budget <= 0 or not budget & 15:
         scheduler.mind_the_hub()
     context = me.gr_context
+    worker: Worker
     # What Call's constructor does, without the cost of calling it.
-    request = _new(Call)
+    request: Call = Call.__new__(Call)
     request.greenlet = me
     request.target = target
     request.message = message
-    request.caller = caller = me.process if me.__class__ is Worker else None
+    caller: Process | None = None
+    if me.__class__ is Worker:
+        worker = me
+        caller = worker.process
+    request.caller = caller
     request.context = None if context is None else context.copy()
     request.value = PENDING
     if target.current is not None or deadline is not None:
         return _call_busy(request, timeout, deadline)
-    timeouts = scheduler.timeouts
+    timeouts: Timeouts = scheduler.timeouts
     if timeout is not None:
         if timeout is not _USUAL:
             timeouts.find(timeout)  # raises if it is none
@@ -113,7 +120,7 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
     return value
 
 
-def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
+def raise_failed(failed: Failed, timeout: Seconds | None) -> NoReturn:
     """Raises what a wait failed of; an exit reason that is an exception is the cause."""
     error = failed.error(timeout)
     reason = getattr(error, "reason", None)
@@ -122,7 +129,7 @@ def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
     raise error
 
 
-def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> Any:
+def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None) -> Any:
     target = request.target
     if target.current is None:
         target.scheduler.deliver(target, request)
@@ -151,7 +158,7 @@ def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> 
     return wait(request, timeout, deadline)
 
 
-def wait(request: Call, timeout: float | None, deadline: float | None = None) -> Any:
+def wait(request: Call, timeout: Seconds | None, deadline: Seconds | None = None) -> Any:
     """Waits until a delivered call, or what is like it, has its value. Raises what it failed of."""
     scheduler = request.target.scheduler
     caller = request.caller
@@ -215,7 +222,7 @@ def is_full(target: Process, limit: int) -> bool:
 
 
 def wait_for_room(
-    caller: Process | None, target: Process, timeout: float | None, deadline: float | None
+    caller: Process | None, target: Process, timeout: Seconds | None, deadline: Seconds | None
 ) -> None:
     """Waits until a bounded mailbox takes another message."""
     limit = target.limit
@@ -337,7 +344,7 @@ def waiting_for(target: Process, kind: type[Job], message: Any) -> Job:
     )
 
 
-def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> None:
+def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) -> None:
     """Stops a server in order: after the messages before, `terminate(reason)`. Returns when it is dead.
 
     Raises NoProcess if nobody is there, ServerExited if it died of something else, CallTimeout if it takes longer than
@@ -357,7 +364,7 @@ def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> N
             raise
 
 
-def stop_or_kill(target: Process, reason: object, seconds: float | None) -> None:
+def stop_or_kill(target: Process, reason: object, seconds: Seconds | None) -> None:
     """A supervisor's way to end a child: in order, ahead of what waits in its mailbox unless it traps exits; killed after
     `seconds` (None: never). When this returns the child is dead."""
     if target.current is DEAD:
@@ -382,7 +389,7 @@ def post_stop(target: Process, reason: object) -> Call | None:
     return request
 
 
-def await_stop(target: Process, request: Call | None, seconds: float | None) -> None:
+def await_stop(target: Process, request: Call | None, seconds: Seconds | None) -> None:
     """Waits for the end of what `post_stop` began."""
     if request is None:
         return

@@ -49,10 +49,20 @@ class Call:
     Handlers get it as `caller`: pass it to `reply`, compare it, keep it; read nothing but `ref`.
     """
 
-    __slots__ = ("before", "caller", "context", "deadline", "greenlet", "message", "target", "timeout", "value")
+    __slots__ = (
+        "before",
+        "caller",
+        "context",
+        "deadline",
+        "greenlet",
+        "message",
+        "target",
+        "timeout",
+        "value",
+    )
 
     timeout: float  # as it was asked for; only where the wait is bounded
-    before: Call | None  # the open call made before this one; see timeouts
+    before: Any  # the open call made before this one; see timeouts
     deadline: float  # set once the clock was read for it
 
     def __init__(
@@ -200,4 +210,4 @@ class Worker(greenlet):  # type: ignore[misc]
 
     __slots__ = ("process",)
 
-    process: Process | None
+    process: Any  # the Process, or None while it is parked
