@@ -26,7 +26,7 @@ from packetflow.otp.process import (
     Worker,
 )
 from packetflow.otp.signals import die
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import get_ident, run_in_thread_of
 from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
 
     timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
     Raises NoProcess at once if nobody is there; ServerExited as soon as the server dies; CallTimeout, and then a late
-    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; WrongThread and
-    HubBlocked where waiting is not possible.
+    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; HubBlocked in the
+    hub's own greenlet. From any thread: from another one the calling thread waits, and raises ThreadGone if the system's
+    thread has ended. (`deadline` is for the system's own thread.)
     """
     try:
         target: Process = ref._process
@@ -57,7 +58,9 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
     scheduler: Scheduler = target.scheduler
     me = getcurrent()
     if me is not scheduler.trusted:
-        if me is scheduler.hub or get_ident() != scheduler.thread:
+        if get_ident() != scheduler.thread:
+            return run_in_thread_of(scheduler, call, (ref, message, timeout))
+        if me is scheduler.hub:
             scheduler.check_may_wait()
         scheduler.trusted = me  # a greenlet never changes its thread
     budget = scheduler.budget = scheduler.budget - 1
