@@ -39,6 +39,7 @@ class Scheduler:
     __slots__ = (
         "budget",
         "count",
+        "drawn",
         "dying",
         "flushing",
         "hub",
@@ -72,6 +73,7 @@ class Scheduler:
         self.flushing = False
         self.budget = BUDGET
         self.slice_end = 0.0
+        self.drawn = False  # a simulation draws who goes on after an answer
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
         self.dying: deque[tuple[Process, object]] = deque()
@@ -297,6 +299,9 @@ class Scheduler:
                         self.budget = 0
                     process.worker = None
                     self.enqueue(process)
+            if self.drawn and waiting is not None:
+                self.enqueue(item)
+                waiting = None
             item = result = None
 
             # The one who waits goes on at once; else whoever is next; else the hub.
