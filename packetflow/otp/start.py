@@ -124,7 +124,7 @@ def start_process(
     waits: TimeoutClass | None = None
     if timeout is not None:
         waits = scheduler.timeouts.exact(timeout)
-        waits.enter(request)
+        waits.enter(request, scheduler.monotonic())
     try:
         worker.switch()
         while request.value is PENDING:
