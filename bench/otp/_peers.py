@@ -111,7 +111,13 @@ class Rate:
     """
 
     def __init__(
-        self, name: str, ours: Callable[[int], float], row: str, count: int, target: float | None, share: float = 0.0
+        self,
+        name: str,
+        ours: Callable[[int], float],
+        row: str,
+        count: int,
+        target: float | None,
+        share: float = 0.0,
     ) -> None:
         self.name = name
         self.ours = ours

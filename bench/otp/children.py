@@ -94,7 +94,15 @@ def main() -> None:
     figure(f"{what}, started", ours["start"], peer["start"], simple, "s", 0.8, "lower")
     figure(f"{what}, stopped", ours["stop"], peer["stop"], simple, "s", 0.5, "lower")
     ours, peer = both("dynamic", "stop_dynamic", FEW)
-    figure("otp: 10,000 children of a DynamicSupervisor, stopped", ours["stop"], peer["stop"], BEAM, "s", 0.5, "lower")
+    figure(
+        "otp: 10,000 children of a DynamicSupervisor, stopped",
+        ours["stop"],
+        peer["stop"],
+        BEAM,
+        "s",
+        0.5,
+        "lower",
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def main() -> None:
         }
     )
     rate = {name: COUNT / found["seconds"] for name, found in took.items()}
-    figure("otp: call over its floor", rate["ours"], rate["bare"], "pairs of bare greenlet switches", "1/s", 0.6)
+    figure(
+        "otp: call over its floor", rate["ours"], rate["bare"], "pairs of bare greenlet switches", "1/s", 0.6
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.otp._actors import Echo
-from bench.otp._peers import BEAM, NO_ELIXIR, Figures, asked_for_a_row, beam_once, figure, in_turn, ours_once, skipped
+from bench.otp._peers import (
+    BEAM,
+    NO_ELIXIR,
+    Figures,
+    asked_for_a_row,
+    beam_once,
+    figure,
+    in_turn,
+    ours_once,
+    skipped,
+)
 from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, System, call
 
 ALIVE = (10, 1_000, 100_000, 1_000_000)

@@ -85,7 +85,15 @@ def main() -> None:
         figure(f"{what}, resident", ours["rss"], found[BEAM]["rss"], BEAM, "bytes", 0.25, "lower")
         figure(f"{what}, booked", ours["bytes"], found[BEAM]["bytes"], BEAM, "bytes", 0.25, "lower")
     if PYKKA in found:
-        figure("otp: memory of an idle actor, resident", ours["rss"], found[PYKKA]["rss"], PYKKA, "bytes", 0.25, "lower")
+        figure(
+            "otp: memory of an idle actor, resident",
+            ours["rss"],
+            found[PYKKA]["rss"],
+            PYKKA,
+            "bytes",
+            0.25,
+            "lower",
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,17 @@ import gevent
 from gevent.event import Event
 
 from bench.otp._peers import BEAM, NO_ELIXIR, beam, figure, in_turn, skipped
-from packetflow.otp import ChildSpec, DynamicSupervisor, GenServer, Ref, Supervisor, System, exit_signal, send, stop
+from packetflow.otp import (
+    ChildSpec,
+    DynamicSupervisor,
+    GenServer,
+    Ref,
+    Supervisor,
+    System,
+    exit_signal,
+    send,
+    stop,
+)
 
 CRASHES, AT_ONCE = 2000, 1000
 FOREVER = 1_000_000_000
@@ -118,7 +128,9 @@ def burst() -> dict[str, float]:
 
 
 def main() -> None:
-    logging.getLogger("packetflow.otp").setLevel(logging.CRITICAL + 1)  # as Elixir's logger is off in its bench
+    logging.getLogger("packetflow.otp").setLevel(
+        logging.CRITICAL + 1
+    )  # as Elixir's logger is off in its bench
     elixir = beam()
     if elixir is None:
         skipped("otp: restart", NO_ELIXIR)

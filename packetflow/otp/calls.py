@@ -78,17 +78,16 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
             timeouts.find(timeout)  # raises if it is none
         request.timeout = timeout
         before = request.before = timeouts.last
-        timeouts.last = request
         if before is None and not timeouts.dating:
             timeouts.date_soon()
-    target.current = request
     pool = scheduler.pool
-    if pool:
-        worker = pool.pop()
-        worker.process = target
-        target.worker = worker
-    else:
-        worker = scheduler.worker_for(target)
+    worker = pool.pop() if pool else scheduler.hire()
+    # All that may raise (a caller at the end of its recursion) is done: from here on the target waits for its worker.
+    if timeout is not None:
+        timeouts.last = request
+    target.current = request
+    worker.process = target
+    target.worker = worker
     if caller is not None:
         caller.waiting = request
     try:
@@ -157,13 +156,15 @@ def wait(request: Call, timeout: float | None, deadline: float | None = None) ->
     caller = request.caller
     timeouts = scheduler.timeouts
     alarm: Timer | None = None
-    if timeout is not None:
-        timeouts.enter(request, timeout)
-    if deadline is not None:
-        alarm = scheduler.timers.at(deadline, expire, request)
-    if caller is not None:
-        caller.waiting = request
+    entered = False
     try:
+        if timeout is not None:
+            timeouts.enter(request, timeout)
+            entered = True
+        if deadline is not None:
+            alarm = scheduler.timers.at(deadline, expire, request)
+        if caller is not None:
+            caller.waiting = request
         while request.value is PENDING:
             scheduler.let_others_run()
     except BaseException:
@@ -173,7 +174,7 @@ def wait(request: Call, timeout: float | None, deadline: float | None = None) ->
         request.greenlet = None
         if caller is not None:
             caller.waiting = None
-        if timeout is not None:
+        if entered:
             timeouts.leave(request)
         if alarm is not None:
             alarm.cancel()
@@ -243,8 +244,8 @@ def cast(ref: Ref, message: Any) -> None:
     if get_ident() != scheduler.thread:
         scheduler.hub.loop.run_callback_threadsafe(_tell, target, CAST, message)
     elif target.current is None:
-        target.current = (CAST, message)
         scheduler.enqueue(target)
+        target.current = (CAST, message)
     elif target.mailbox is not None and target.limit is None:
         target.mailbox.append((CAST, message))
     else:

@@ -49,7 +49,17 @@ class Call:
     Handlers get it as `caller`: pass it to `reply`, compare it, keep it; read nothing but `ref`.
     """
 
-    __slots__ = ("before", "caller", "context", "deadline", "greenlet", "message", "target", "timeout", "value")
+    __slots__ = (
+        "before",
+        "caller",
+        "context",
+        "deadline",
+        "greenlet",
+        "message",
+        "target",
+        "timeout",
+        "value",
+    )
 
     timeout: float  # as it was asked for; only where the wait is bounded
     before: Call | None  # the open call made before this one; see timeouts
@@ -198,6 +208,7 @@ class Nobody(Process):
 class Worker(greenlet):  # type: ignore[misc]
     """A greenlet that handles messages: now of this process, then of another."""
 
-    __slots__ = ("process",)
+    __slots__ = ("hires", "process")
 
     process: Process | None
+    hires: int  # how many workers hired one another before it

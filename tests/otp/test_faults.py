@@ -17,8 +17,11 @@ from packetflow.otp import (
     Continue,
     Down,
     GenServer,
+    NoProcess,
+    NoReply,
     Ref,
     ServerExited,
+    SpecError,
     StartFailed,
     Supervisor,
     System,
@@ -27,6 +30,7 @@ from packetflow.otp import (
     exit_signal,
     kill,
     monitor,
+    reply,
     send,
     statistics,
     stop,
@@ -144,13 +148,97 @@ def test_a_caller_at_the_end_of_its_recursion_leaves_the_server_sound(system: Sy
     depth = len_of_stack()
     limit = sys.getrecursionlimit()
     for number, ref in enumerate(refs):
-        system.scheduler.close()  # no worker is at hand: the longest way
+        while system.scheduler.pool:  # no worker is at hand: the longest way
+            gevent.get_hub().loop.run_callback(system.scheduler.pool.pop().throw, gevent.GreenletExit)
+        gevent.sleep(0)
         try:
             deeper(ref, limit - depth - number)
         except RecursionError:
             pass  # where there was no room even to begin
     assert answers
     assert [call(ref, "sound", 5.0) for ref in refs] == ["sound"] * len(refs)
+
+
+@pytest.mark.parametrize("what", ["cast", "send", "reply", "start", "kill", "stop", "timer", "monitor"])
+def test_whatever_fails_at_the_end_of_a_recursion_does_so_wholly(system: System, what: str) -> None:
+    kept: list[Any] = []
+    begun: list[Any] = []
+
+    def keep(server: Any, caller: Any) -> NoReply:
+        kept.append(caller)
+        return NoReply()
+
+    def act(ref: Ref) -> None:
+        match what:
+            case "cast":
+                cast(ref, "message")
+            case "send":
+                send(ref, "message")
+            case "reply":
+                reply(kept[-1], "answer")
+            case "start":
+                begun.append(Puppet.start(system=system, name="begun", timeout=5.0))
+            case "kill":
+                kill(ref)
+            case "stop":
+                stop(ref)
+            case "timer":
+                system.send_after(0.0, ref, "message")
+            case "monitor":
+                begun.append(monitor(ref))
+        done.append(ref)
+
+    def deeper(ref: Ref, left: int) -> None:
+        deeper(ref, left - 1) if left else act(ref)
+
+    room = sys.getrecursionlimit() - len_of_stack()
+    done: list[Ref] = []
+    failed: list[Ref] = []
+    for number in range(45):
+        ref = Puppet.start(system=system)
+        asked = gevent.spawn(call, ref, keep, None) if what == "reply" else None
+        until(lambda number=number: what != "reply" or len(kept) == number + 1)
+        try:
+            deeper(ref, room - number)
+        except RecursionError:
+            failed.append(ref)
+        alive = ref in failed or what not in ("kill", "stop")
+        assert (ref in system.processes()) is alive
+        assert (system.whereis("begun") is not None) is (what == "start" and ref in done)
+        if what == "start" and ref in done:
+            stop(begun.pop())
+        if alive:
+            if asked is not None:
+                reply(kept[-1], "answer")  # the first counts; the second is for those that could not
+                assert asked.get(timeout=5) == "answer"
+            try:
+                assert call(ref, "sound", 5.0) == "sound"
+            except (ServerExited, NoProcess):
+                assert what == "stop"  # asked for, though the one who asked could not wait
+    assert done
+    assert failed
+    gevent.sleep(0)
+    other = Puppet.start(system=system)
+    fired: list[int] = []
+    system.send_after(0.001, other, lambda server: fired.append(1))
+    until(lambda: fired)
+    with pytest.raises(CallTimeout):
+        call(other, lambda server, caller: gevent.sleep(0.05), 0.01)
+
+
+def test_a_call_of_a_busy_server_with_a_wrong_timeout_is_refused_and_never_answered(system: System) -> None:
+    ref, gate = Puppet.start(system=system), Event()
+    asked = gevent.spawn(call, ref, lambda server, caller: gate.wait(), None)
+    until(lambda: statistics(ref).status == "busy")
+    ran: list[Any] = []
+    with pytest.raises(SpecError, match="timeout"):
+        call(ref, lambda server, caller: ran.append(server), -1.0)
+    gate.set()
+    woken = Event()
+    assert asked.get(timeout=5) is True
+    assert not woken.wait(0.01)  # an answer to the refused call would end this wait
+    assert call(ref, "sound") == "sound"
+    assert ran == []
 
 
 def len_of_stack() -> int:
@@ -308,7 +396,9 @@ def test_a_crash_at_the_end_of_ten_thousand_comes_back_to_the_first_caller(syste
     assert system.processes() == []
 
 
-def test_a_kill_in_the_middle_of_ten_thousand_fails_those_before_and_spares_those_after(system: System) -> None:
+def test_a_kill_in_the_middle_of_ten_thousand_fails_those_before_and_spares_those_after(
+    system: System,
+) -> None:
     ring = ring_of(system, LENGTH)
     gate = Event()
     asked = gevent.spawn(call, ring[0], lambda server: gate.wait() and 0, None)
