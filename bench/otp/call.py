@@ -7,7 +7,6 @@ python bench/otp/call.py
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ class Caller(GenServer):
 def one_caller(count: int) -> float:
     system = System()
     ref = Echo.start(None, system=system)
-    took = warm(lambda count: calls(ref, count), count, time.perf_counter)
+    took = warm(lambda count: calls(ref, count), count)
     system.shutdown()
     return took
 
@@ -43,7 +42,7 @@ def one_caller(count: int) -> float:
 def by_an_actor(count: int) -> float:
     system = System()
     ref, caller = Echo.start(None, system=system), Caller.start(system=system)
-    took = warm(lambda count: call(caller, (ref, count), None), count, time.perf_counter)
+    took = warm(lambda count: call(caller, (ref, count), None), count)
     system.shutdown()
     return took
 
@@ -55,7 +54,7 @@ def together(refs: list[Ref], count: int) -> None:
 def hundred_callers(count: int) -> float:
     system = System()
     refs = [Echo.start(None, system=system)] * 100
-    took = warm(lambda count: together(refs, count), count, time.perf_counter)
+    took = warm(lambda count: together(refs, count), count)
     system.shutdown()
     return took
 
@@ -63,7 +62,7 @@ def hundred_callers(count: int) -> float:
 def hundred_pairs(count: int) -> float:
     system = System()
     refs = [Echo.start(None, system=system) for _ in range(100)]
-    took = warm(lambda count: together(refs, count), count, time.perf_counter)
+    took = warm(lambda count: together(refs, count), count)
     system.shutdown()
     return took
 

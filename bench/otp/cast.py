@@ -6,7 +6,6 @@ python bench/otp/cast.py
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -25,7 +24,7 @@ def casts(count: int) -> float:
             cast(ref, 1)
         call(ref, 1, None)
 
-    took = warm(work, count, time.perf_counter)
+    took = warm(work, count)
     system.shutdown()
     return took
 

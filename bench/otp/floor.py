@@ -7,7 +7,6 @@ python bench/otp/floor.py
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -35,7 +34,7 @@ def switches(count: int) -> float:
         for _ in range(count):
             switch()
 
-    return warm(work, count, time.perf_counter)
+    return warm(work, count)
 
 
 def main() -> None:
