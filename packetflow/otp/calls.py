@@ -97,6 +97,7 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
     except BaseException:
         request.value = GONE
         request.greenlet = None
+        forget_owed(request)
         raise
     finally:
         if caller is not None:
@@ -108,8 +109,16 @@ def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: fl
                 timeouts.leave(request)
     value = request.value
     if value.__class__ is Failed:
+        forget_owed(request)
         raise_failed(value, timeout)
     return value
+
+
+def forget_owed(request: Call) -> None:
+    """Whoever gave up is owed nothing: a server that never answers must not keep what it was asked."""
+    bonds = request.target.bonds
+    if bonds is not None:
+        bonds.owed.discard(request)
 
 
 def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
@@ -169,6 +178,7 @@ def wait(request: Call, timeout: float | None, deadline: float | None = None) ->
             scheduler.let_others_run()
     except BaseException:
         request.value = GONE
+        forget_owed(request)
         raise
     finally:
         request.greenlet = None
@@ -180,6 +190,7 @@ def wait(request: Call, timeout: float | None, deadline: float | None = None) ->
             alarm.cancel()
     value = request.value
     if value.__class__ is Failed:
+        forget_owed(request)
         raise_failed(value, timeout)
     return value
 

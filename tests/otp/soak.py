@@ -63,7 +63,7 @@ class Soak:
         self.random = self.storm.random
         self.callers = callers
         self.say = say
-        self.counts: Counter[str] = Counter()
+        self.counts = self.storm.counts
         self.roots: dict[str, Ref] = {}
         self.witnesses: dict[str, Ref] = {}
         self.token = 0
@@ -152,13 +152,13 @@ class Soak:
 
     def caster(self) -> None:
         while self.storm.blows:
-            for _ in range(20):
+            for _ in range(10):
                 ref = self.storm.anybody()
                 if ref is not None:
                     cast(ref, "pause" if self.random.random() < 0.1 else "cast")
                     send(ref, "info")
                     self.counts["cast"] += 2
-            gevent.sleep(0)
+            gevent.sleep(0.0005)
 
     def watcher(self, name: str) -> None:
         """Has the witness watch everybody; sets timers on it."""
@@ -288,7 +288,7 @@ class Soak:
             for _ in range(50):
                 cast(witness, ("told", None))
             try:
-                return bool(system.from_thread(system.call, "witness", 4711, 30.0) == 4711)
+                return bool(system.from_thread(system.call, "witness", 4711, 5.0) == 4711)
             except CallTimeout:
                 return False
 
@@ -330,7 +330,7 @@ class Soak:
         seen: dict[str, dict[Any, float]] = {"orphan": {}, "stuck": {}}
         for system in self.storm.systems.values():
             for process in list(system.scheduler.processes.values()):
-                if process.parent is not None and process.parent.current is DEAD:
+                if is_orphan(process):
                     seen["orphan"][process.ref] = self.suspects["orphan"].get(process.ref, now)
                 if process.current is not None:
                     key = (process.ref, id(process.current), process.handled)
@@ -412,7 +412,7 @@ class Soak:
         fault, ref = self.storm.fault, process.ref
         if process.mailbox is not None or process.worker is not None or process.waiting is not None:
             fault(f"{ref} is idle with a mailbox, a worker or a wait")
-        if process.parent is not None and process.parent.current is DEAD:
+        if is_orphan(process):
             fault(f"{ref} is an orphan of {process.parent.ref}")
         if process.server.supervises:
             for child in process.server.list_children():
@@ -443,7 +443,8 @@ class Soak:
             server: Any = witness._process.server
             others = [ref for ref in system.processes() if ref != witness]
             for ref in others:
-                if ref._process.current is not DEAD and ref._process.parent is None:
+                parent = ref._process.parent
+                if ref._process.current is not DEAD and (parent is None or parent.current is DEAD):
                     self.stop(ref)
             left = [ref for ref in system.processes() if ref != witness]
             if not self.wait_for(lambda system=system, witness=witness: system.processes() == [witness]):
@@ -463,8 +464,9 @@ class Soak:
             server.ended.clear()
             server.ticks.clear()
             server.cancelled.clear()
-            if not self.wait_for(lambda system=system: self.at_rest(system)):
-                self.storm.fault(f"{name} is not at rest at the end: {self.unrest(system)}")
+            if not self.wait_for(lambda system=system: self.at_rest(system) and not len(system.scheduler.timers)):
+                left = f"{len(system.scheduler.timers)} timers, {self.unrest(system)}"
+                self.storm.fault(f"{name} is not at rest at the end: {left}")
 
     def all_told(self) -> bool:
         return all(self.witnesses[name]._process.server.told == self.told[name] for name in SYSTEMS)
@@ -482,7 +484,7 @@ class Soak:
         found["timers"] = sum(len(one.timers) for one in schedulers)
         found["names"] = sum(len(one.names) for one in schedulers)
         found["dead calls in the classes"] = sum(
-            len(waits.pending) for one in schedulers for waits in one.timeouts.by_asked.values()
+            len(waits.pending) for one in schedulers for waits in set(one.timeouts.by_asked.values())
         )
         if self.baseline is None:
             self.baseline = dict(found)
@@ -519,14 +521,15 @@ class Soak:
         ends = self.counts
         return (
             f"round {number} {past:5.0f} s: {ends['answered']:,} answered, {ends['ServerExited']:,} exited, "
-            f"{ends['CallTimeout']:,} timed out, {ends['NoProcess']:,} nobody, {ends['CallCycle']:,} cycles, "
+            f"{ends['CallTimeout']:,} timed out, {ends['NoProcess']:,} nobody, {ends['between actors: CallCycle']:,} cycles, "
             f"{ends['killed']:,} killed, {ends['callers killed']:,} callers killed; {alive} alive, {workers} workers, "
             f"{resident() >> 20} MiB; {self.storm.fault_count} faults"
         )
 
     def verdict(self) -> dict[str, Any]:
         """The outcome as data."""
-        wanted = ("answered", "ServerExited", "CallTimeout", "NoProcess", "CallCycle", "killed", "callers killed")
+        ends = ("answered", "ServerExited", "CallTimeout", "NoProcess", "killed", "callers killed")
+        wanted = (*ends, "between actors: CallCycle", "downs of the witnesses", "trees replanted", "timers")
         for what in wanted:
             if not self.counts[what]:
                 self.storm.fault(f"the load was too weak: no {what}")
@@ -538,6 +541,12 @@ class Soak:
             "worst_lag_s": round(self.worst_lag, 4),
             "resident_mib_after_each_round": [size >> 20 for size in self.resident],
         }
+
+
+def is_orphan(process: Process) -> bool:
+    """Whether it should have gone with its parent. As in OTP, who was linked only outlives a parent that ended "normal"."""
+    parent = process.parent
+    return parent is not None and parent.current is DEAD and process.child is not None
 
 
 def resident() -> int:

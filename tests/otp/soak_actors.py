@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ class Storm:
         self.random = random.Random(seed)
         self.systems: dict[str, System] = {}
         self.names: list[tuple[str, str]] = []  # (system, name)
+        self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
         self.fault_count = 0
 
@@ -145,8 +147,10 @@ class Busy(GenServer):
             return
         try:
             answer = self.call(other, ("ask", -token, depth + 1), self.storm.random.choice(TIMEOUTS))
-        except CallFailed:
+        except CallFailed as error:
+            self.storm.counts[f"between actors: {type(error).__name__}"] += 1
             return
+        self.storm.counts["between actors: answered"] += 1
         if answer != -token:
             self.storm.fault(f"{self.ref} asked {-token} and was answered {answer!r}")
 
@@ -173,8 +177,8 @@ class Busy(GenServer):
     def watch(self, token: int, depth: int, caller: Any) -> None:
         if self.watches and self.storm.random.random() < 0.4:
             monitor = self.storm.random.choice(self.watches)
-            if self.demonitor(monitor, flush=True) or True:
-                self.watches.remove(monitor)
+            self.demonitor(monitor, flush=True)
+            self.watches.remove(monitor)
             return
         other = self.storm.anybody()
         if other is not None and len(self.watches) < 10:
@@ -201,7 +205,7 @@ class Busy(GenServer):
                 exit_signal(child, "kill" if self.storm.random.random() < 0.1 else "normal")
 
     def set_timer(self, token: int, depth: int, caller: Any) -> None:
-        self.timers.append(self.send_after(self.storm.random.choice((0.0, 0.001, 60.0)), "tick"))
+        self.timers.append(self.send_after(self.storm.random.choice((0.0, 0.001, 2.0)), "tick"))
         while len(self.timers) > 3:
             self.timers.pop(0).cancel()
 

@@ -35,7 +35,7 @@ from packetflow.otp import (
     statistics,
     stop,
 )
-from tests.otp.actors import Puppet, crash, until
+from tests.otp.actors import Puppet, crash, failure_of, until
 
 
 class Homemade(BaseException):
@@ -85,6 +85,7 @@ def test_a_base_exception_out_of_a_call_reaches_the_caller_and_the_next_life_ans
     with pytest.raises(ServerExited) as failed:
         system.call("frail", crash(fault))
     assert failed.value.reason is fault
+    until(lambda: system.whereis("frail"))
     assert system.call("frail", "again") == "again"
 
 
@@ -131,6 +132,7 @@ def test_a_handler_without_an_end_to_its_recursion_crashes_and_its_supervisor_br
     with pytest.raises(ServerExited) as failed:
         system.call("deep", overflow)
     assert isinstance(failed.value.reason, RecursionError)
+    until(lambda: system.whereis("deep"))
     assert system.call("deep", "again") == "again"
 
 
@@ -239,6 +241,33 @@ def test_a_call_of_a_busy_server_with_a_wrong_timeout_is_refused_and_never_answe
     assert not woken.wait(0.01)  # an answer to the refused call would end this wait
     assert call(ref, "sound") == "sound"
     assert ran == []
+
+
+@pytest.mark.parametrize("ends", ["timeout", "deadline", "kill"])
+def test_a_server_that_never_answers_keeps_nothing_of_callers_that_gave_up(system: System, ends: str) -> None:
+    ref = Puppet.start(system=system)
+    taken: list[Any] = []
+
+    def take(server: Any, caller: Any) -> NoReply:
+        taken.append(caller)
+        return NoReply()
+
+    def ask() -> None:
+        if ends == "deadline":
+            call(ref, take, None, deadline=system.clock.monotonic() + 0.005)
+        else:
+            call(ref, take, 0.005 if ends == "timeout" else None)
+
+    for number in range(3):
+        asked = gevent.spawn(failure_of, ask)
+        until(lambda number=number: len(taken) == number + 1)
+        if ends == "kill":
+            asked.kill()
+        asked.join(5)
+        assert asked.ready()
+    assert ref._process.bonds is None or ref._process.bonds.owed == set()
+    reply(taken[0], "too late")
+    assert call(ref, "sound") == "sound"
 
 
 def len_of_stack() -> int:
