@@ -1,4 +1,4 @@
-"""The runtime in a program that has patched everything: the same tests, in a Python where gevent replaced the standard library."""
+"""The runtime in a program that has patched everything: the same tests, where gevent replaced the standard library."""
 
 from __future__ import annotations
 
