@@ -15,6 +15,7 @@ from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
     AlreadyPresent,
+    AlreadyRegistered,
     AlreadyStarted,
     CallCycle,
     CallFailed,
@@ -28,6 +29,7 @@ from packetflow.otp.errors import (
     NameTaken,
     NoProcess,
     NotAnActor,
+    NotRegistered,
     PacketFlowError,
     ServerExited,
     SpecError,
@@ -61,6 +63,7 @@ from packetflow.wire.errors import (
 __all__ = [
     "AddressInUse",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
     "CallCycle",
     "CallFailed",
@@ -86,6 +89,7 @@ __all__ = [
     "NoProcess",
     "NotAnActor",
     "NotFound",
+    "NotRegistered",
     "NotSent",
     "OverlayError",
     "Overloaded",

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "agent": ("Agent",),
     "answers": ("Continue", "Down", "Exit", "IGNORE", "NoReply", "Reply", "Stop"),
     "calls": ("call", "cast", "reply", "send", "stop"),
     "child_spec": ("Backoff", "ChildSpec"),
@@ -15,6 +16,7 @@ _HOMES = {
     "dynamic_supervisor": ("DynamicSupervisor",),
     "errors": (
         "AlreadyPresent",
+        "AlreadyRegistered",
         "AlreadyStarted",
         "CallCycle",
         "CallFailed",
@@ -28,6 +30,7 @@ _HOMES = {
         "NameTaken",
         "NoProcess",
         "NotAnActor",
+        "NotRegistered",
         "PacketFlowError",
         "ServerExited",
         "SpecError",
@@ -36,18 +39,24 @@ _HOMES = {
         "WrongThread",
     ),
     "inspection": ("Branch", "Statistics", "change_code", "get_state", "statistics", "tree"),
+    "partition_supervisor": ("PartitionSupervisor",),
     "ref": ("Ref",),
+    "registry": ("Registry",),
+    "registry_table": ("Registered", "Unregistered"),
     "server": ("GenServer",),
     "signals": ("Monitor", "demonitor", "exit_signal", "kill", "link", "monitor", "unlink"),
     "supervisor": ("Supervisor",),
     "system": ("Remote", "System"),
     "timers": ("Timer",),
+    "via": ("Via",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "IGNORE",
+    "Agent",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
     "Backoff",
     "Branch",
@@ -74,8 +83,12 @@ __all__ = [
     "NoProcess",
     "NoReply",
     "NotAnActor",
+    "NotRegistered",
     "PacketFlowError",
+    "PartitionSupervisor",
     "Ref",
+    "Registered",
+    "Registry",
     "Remote",
     "Reply",
     "ServerExited",
@@ -87,6 +100,8 @@ __all__ = [
     "System",
     "Timer",
     "TooManyChildren",
+    "Unregistered",
+    "Via",
     "WrongThread",
     "call",
     "cast",

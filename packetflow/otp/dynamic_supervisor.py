@@ -26,6 +26,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.signals import log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -48,7 +49,7 @@ class DynamicSupervisor(Overseer):
         max_restarts: int = 3,
         max_seconds: float = 5.0,
         extra_arguments: tuple[Any, ...] = (),
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
     ) -> Ref:
         """Starts one without children. extra_arguments come before each child's own. Raises SpecError, NameTaken."""
@@ -62,7 +63,7 @@ class DynamicSupervisor(Overseer):
         cls,
         *,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         max_children: int | None = None,
         max_restarts: int = 3,
         max_seconds: float = 5.0,

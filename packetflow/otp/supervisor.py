@@ -43,6 +43,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.signals import log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -80,7 +81,7 @@ class Supervisor(Overseer):
         max_restarts: int | None = None,
         max_seconds: float | None = None,
         auto_shutdown: AutoShutdown | None = None,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
     ) -> Ref:
@@ -103,7 +104,7 @@ class Supervisor(Overseer):
         cls,
         *arguments: Any,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         strategy: Strategy | None = None,
         max_restarts: int | None = None,
         max_seconds: float | None = None,
