@@ -124,7 +124,7 @@ class PartitionSupervisor(Supervisor):
         Keys lead elsewhere then. Raises SpecError below 0 or above the number it was started with; StartFailed, and then
         nothing has changed.
         """
-        return ask(locate(supervisor), ("resize", partitions), timeout)  # type: ignore[no-any-return]
+        return ask(supervisor, ("resize", partitions), timeout)  # type: ignore[no-any-return]
 
     # ---- the life of the supervisor -------------------------------------------------------------------------------------
 

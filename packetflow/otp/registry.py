@@ -32,7 +32,8 @@ class Registry(RegistryTable):
     A key leads to one actor ("unique") or to any number ("duplicate"), each with a value. Keys are compared as a dict's
     are. Whoever dies loses its keys before anybody learns of its death, so that nobody dead is ever found (in Elixir that
     may take a moment). When the registry itself ends, all keys are gone and the holders get an exit signal with its
-    reason, as if they were linked with it. What is asked of a registry that does not run raises NoProcess.
+    reason, as if they were linked with it. What is asked of a registry that does not run raises NoProcess. Any thread may
+    look up; the others' business is the actors'.
 
     Elixir's `partitions` spread a table over schedulers; this one is read and written by one thread, and has none.
     """
@@ -146,7 +147,8 @@ class Registry(RegistryTable):
                 return
         else:
             members = self._members[key]
-            meant = {number for number in tuple(mine[key]) if matches(pattern, members[number][1])}
+            own = [(number, members[number][1]) for number in mine[key]]
+            meant = {number for number, value in own if matches(pattern, value)}
         # A pattern may be a function that does anything: what it has taken away is not there any more.
         if self._holders.get(process) is mine and key in mine:
             self._remove(process, mine, key, None, meant)

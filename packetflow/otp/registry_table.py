@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from greenlet import getcurrent
+
 from packetflow.otp.errors import AlreadyRegistered, NameTaken, NoProcess, NotRegistered, SpecError
-from packetflow.otp.process import DEAD, SIGNAL, Process
+from packetflow.otp.process import DEAD, SIGNAL, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.registry_lock import Locks
 from packetflow.otp.signals import actor, log, signal
@@ -173,7 +175,9 @@ class RegistryTable:
 
     def _leave(self, process: Process) -> None:
         others = process.registries
-        if others is not None:
+        if others is self._alone:
+            process.registries = None
+        elif others is not None:
             process.registries = tuple([one for one in others if one is not self]) or None
 
     def _tell(self, message: Registered | Unregistered) -> None:
@@ -206,7 +210,11 @@ class RegistryTable:
         return self._owner
 
     def _whom(self, what: str, ref: Ref | None) -> Process:
-        process = actor(what) if ref is None else ref._process
+        if ref is None:
+            me = getcurrent()
+            process: Any = me.process if me.__class__ is Worker else actor(what)
+        else:
+            process = ref._process
         scheduler = self._scheduler
         if process.scheduler is not scheduler:
             raise SpecError("ref", process.ref, f"an actor of the system {scheduler.system.name}")
@@ -214,7 +222,7 @@ class RegistryTable:
             scheduler.check_thread()
         if process.current is DEAD:
             raise NoProcess(process.ref)
-        return process
+        return process  # type: ignore[no-any-return]
 
     def _own(self, process: Process, key: Any) -> Pairs:
         found = self._found[key]

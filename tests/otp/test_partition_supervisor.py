@@ -66,7 +66,7 @@ def test_dynamic_supervisors_share_the_children_by_key(system: System) -> None:
     PartitionSupervisor.start(DynamicSupervisor, partitions=4, name="pools", system=system)
     names = [f"child {number}" for number in range(100)]
     for name in names:
-        pool = system.find(PartitionSupervisor.via("pools", name))
+        pool = PartitionSupervisor.via(system.find("pools"), name)
         DynamicSupervisor.start_child(pool, ChildSpec(Agent, name))
     lines = PartitionSupervisor.which_children(system.find("pools"))
     shares = [DynamicSupervisor.which_children(line.ref) for line in lines]
@@ -232,6 +232,7 @@ def test_a_key_is_a_name_wherever_names_go(system: System) -> None:
     assert call(actor, lambda server, caller: server.call(name, 8)) == 8
     assert do(actor, PartitionSupervisor.ref_for, "pools", 3) == one
     assert do(actor, PartitionSupervisor.partitions, "pools") == 2
+    assert do(actor, PartitionSupervisor.count_children, "pools") == (2, 2, 0, 2)
     watch = system.monitor(name)
     kill(one)
     assert watch.wait(1) == Down(watch, one, "killed")

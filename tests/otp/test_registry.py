@@ -26,6 +26,7 @@ from packetflow.otp import (
     Supervisor,
     System,
     Unregistered,
+    WrongThread,
     call,
     cast,
     get_state,
@@ -479,6 +480,21 @@ def test_a_killed_actor_that_still_runs_can_not_register(system: System) -> None
     until(lambda: outcome)
     assert isinstance(outcome[0], NoProcess)
     assert registry.count() == 0
+
+
+def test_any_thread_may_look_up_and_never_keeps_what_was_for_those_after_it(system: System) -> None:
+    unique, duplicate = registry_of("unique", system, "unique"), registry_of("duplicate", system, "duplicate")
+    actor = puppet(system)
+    do(actor, unique.register, "k", 1)
+    do(actor, duplicate.register, "k", 2)
+    found = gevent.get_hub().threadpool.apply(
+        lambda: (unique.lookup("k"), unique.whereis("no"), duplicate.lookup("k"), duplicate.match("k", int))
+    )
+    assert found == (((actor, 1),), None, ((actor, 2),), [(actor, 2)])
+    assert dict(duplicate._found) == {}
+    with pytest.raises(WrongThread):
+        gevent.get_hub().threadpool.apply(unique.register, ("j",), {"ref": actor})
+    assert unique.count() == 1
 
 
 # ---- dispatch ----------------------------------------------------------------------------------------------------------
