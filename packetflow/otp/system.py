@@ -121,7 +121,11 @@ class System:
                 raise NoProcess(target)
             return calls.call(holder.ref, message, timeout)
         if kind is not Ref and isinstance(target, Via):
-            return calls.call(self.find(target), message, timeout)
+            ref = target.whereis(self)
+            if ref is None:
+                self.scheduler.check_thread()
+                raise NoProcess(target)
+            return calls.call(ref, message, timeout)
         return calls.call(target, message, timeout)  # type: ignore[arg-type]
 
     def cast(self, target: Target, message: Any) -> None:

@@ -213,6 +213,20 @@ def test_count_select_counts_what_select_finds(system: System, kind: Any) -> Non
     assert registry.count_select(value=(1, "a", ...)) == 1
     assert registry.count_select("hello", ..., None) == 0
     assert registry.count_select(key=str) == 2
+    assert registry.count_select(value=(..., ..., lambda n: n > 1)) == 1
+    assert registry.count_select(key=lambda key: key in ("hello", "world")) == 2
+
+
+@KINDS
+def test_select_of_a_key_that_looks_like_a_pattern_takes_a_predicate(system: System, kind: Any) -> None:
+    registry, actor = filled(system, kind, hello="a")
+    do(actor, registry.register, ..., (1, "a"))
+    do(actor, registry.register, (..., 1), (3, "a"))
+    assert len(registry.select(key=...)) == 3  # here it is a pattern
+    assert registry.select(key=lambda key: key is ...) == [(..., actor, (1, "a"))]
+    assert registry.select(key=lambda key: key == (..., 1)) == [((..., 1), actor, (3, "a"))]
+    assert registry.count_select(key=lambda key: key is ...) == 1
+    assert registry.count_select(key="hello") == 1
 
 
 @KINDS
