@@ -34,6 +34,7 @@ from packetflow.otp.errors import (
     ServerExited,
     SpecError,
     StartFailed,
+    ThreadGone,
     TooManyChildren,
     WrongThread,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "ServerExited",
     "SpecError",
     "StartFailed",
+    "ThreadGone",
     "Timeout",
     "TooLarge",
     "TooManyChildren",

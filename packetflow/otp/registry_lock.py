@@ -50,7 +50,7 @@ class Locks:
         if inside.greenlet is me:
             raise RuntimeError(f"the lock {key!r} is held by the caller itself, which would wait for ever")
         holder = _process_of(inside.greenlet)
-        request = Call(me, owner if holder is None else holder, None, caller, None, 0.0)
+        request = Call(me, owner if holder is None else holder, None, caller, None)
         if holder is not None:
             check_cycle(caller, holder)
         inside.queue.append(request)

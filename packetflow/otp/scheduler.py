@@ -17,7 +17,7 @@ from gevent.hub import get_hub
 from greenlet import GreenletExit, getcurrent
 
 from packetflow.otp import turn
-from packetflow.otp.answers import Answer
+from packetflow.otp.answers import ANSWERS
 from packetflow.otp.errors import HubBlocked, WrongThread
 from packetflow.otp.process import CAST, CONTINUE, DEAD, IDLE, PENDING, Call, Job, Process, Worker
 from packetflow.otp.threads import get_ident
@@ -51,7 +51,6 @@ class Scheduler:
         "slice_end",
         "system",
         "thread",
-        "timeout_classes",
         "timeouts",
         "timers",
         "trusted",
@@ -65,7 +64,6 @@ class Scheduler:
         self.thread = get_ident()
         self.timers = Timers(self.hub.loop, monotonic)
         self.timeouts = Timeouts(self)
-        self.timeout_classes = self.timeouts.by_asked
         self.trusted: Any = None  # the greenlet that called last, and may
         self.pool: list[Worker] = []
         self.workers = 0
@@ -119,7 +117,7 @@ class Scheduler:
 
     def worker_for(self, process: Process) -> Worker:
         """A worker that will handle `process.current` when it is switched to."""
-        worker = self.pool.pop() if self.pool else self._hire()
+        worker: Worker = self.pool.pop() if self.pool else self._hire()
         worker.process = process
         process.worker = worker
         return worker
@@ -180,6 +178,11 @@ class Scheduler:
         if self.budget <= 0 or not self._switch_to_next(self.run_queue):
             self.hub.switch()
 
+    def mind_the_hub(self) -> None:
+        """Lets the hub have its turn if it is due: the budget is spent, or the slice of time is over."""
+        if self.budget <= 0 or self.monotonic() >= self.slice_end:
+            self.pass_through_hub()
+
     def pass_through_hub(self) -> None:
         """The hub's turn: I/O and timers. The calling greenlet goes on afterwards."""
         self.check_may_wait()
@@ -219,30 +222,33 @@ class Scheduler:
             me.process = None
 
     def _work(self, me: Worker) -> None:
-        pool, queue, hub = self.pool, self.run_queue, self.hub
-        process: Any = me.process
+        pool: list[Worker] = self.pool
+        queue, hub = self.run_queue, self.hub
+        process: Process = me.process
         while True:
             item = process.current
+            kind = item.__class__
             waiting = None
             try:
-                if item.__class__ is Call:
-                    me.gr_context = item.context
-                    result = process.server.handle_call(item.message, item)
+                if kind is Call:
+                    request: Call = item
+                    me.gr_context = request.context
+                    result = process.server.handle_call(request.message, request)
                     if process.current is not item:
                         return  # killed meanwhile
-                    if isinstance(result, Answer):
+                    if result.__class__ in ANSWERS:
                         waiting = turn.obey(process, item, result)
-                    elif item.value is PENDING:
-                        item.value = result
-                        waiting = item.greenlet
-                elif item.__class__ is tuple:
+                    elif request.value is PENDING:
+                        request.value = result
+                        waiting = request.greenlet
+                elif kind is tuple:
                     me.gr_context = None
-                    kind = item[0]
-                    if kind == CAST:
+                    sort = item[0]
+                    if sort == CAST:
                         result = process.server.handle_cast(item[1])
-                    elif kind == CONTINUE:
+                    elif sort == CONTINUE:
                         result = process.server.handle_continue(item[1])
-                    elif kind == IDLE:
+                    elif sort == IDLE:
                         result = process.server.handle_info("timeout")
                     else:
                         result = process.server.handle_info(item[1])
@@ -267,24 +273,31 @@ class Scheduler:
                 if isinstance(item, Job) and item.value is not PENDING:
                     waiting = item.greenlet
                 del error
-            result = None
-            if process.current is DEAD:
+            current = process.current
+            if current is DEAD:
                 if me in self.lingering:
                     return
             else:
                 process.handled += 1
-                if process.current is item and process.mailbox is None:
+                if current is not item:  # it continues
+                    more = True
+                elif process.mailbox is None:
                     process.current = None
                     process.worker = None
-                elif process.current is not item or turn.advance(process):
+                    more = False
+                else:
+                    more = turn.advance(process)
+                if more:
                     if waiting is None:
-                        self.budget -= 1
-                        if self.budget > 0 and self.monotonic() < self.slice_end:
+                        budget = self.budget = self.budget - 1
+                        if budget & 15 and budget > 0:
+                            continue
+                        if budget > 0 and self.monotonic() < self.slice_end:
                             continue
                         self.budget = 0
                     process.worker = None
                     self.enqueue(process)
-            item = None
+            item = result = None
 
             # The one who waits goes on at once; else whoever is next; else the hub.
             me.process = None
@@ -296,10 +309,11 @@ class Scheduler:
                 while queue and self.budget > 0:
                     other = queue.popleft()
                     if other.__class__ is Process:
-                        if other.current is DEAD:
+                        process = other
+                        if process.current is DEAD:
                             continue
-                        me.process = other
-                        other.worker = me
+                        me.process = process
+                        process.worker = me
                     elif other.greenlet is None:
                         continue
                     else:

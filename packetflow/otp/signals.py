@@ -179,7 +179,7 @@ def signal(target: Process, sender: Ref, reason: object, source: Process | None)
         return
     if target.server.trap_exits:
         if source is not None and source is target.parent:
-            target.scheduler.deliver(target, Leave(None, target, reason, None, None, 0.0))
+            target.scheduler.deliver(target, Leave(None, target, reason, None, None))
         else:
             target.scheduler.deliver(target, (SIGNAL, Exit(sender, reason)))
     elif reason != "normal":

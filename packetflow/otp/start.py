@@ -15,6 +15,7 @@ from packetflow.otp.turn import start_idling
 from packetflow.otp.via import Name, Via
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
 
@@ -85,7 +86,7 @@ def start_process(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
     name: Name | None,
-    timeout: float | None,
+    timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
 ) -> Ref | None:
@@ -129,7 +130,7 @@ def start_process(
     waits: TimeoutClass | None = None
     if timeout is not None:
         waits = scheduler.timeouts.exact(timeout)
-        waits.enter(request)
+        waits.enter(request, scheduler.monotonic())
     try:
         worker.switch()
         while request.value is PENDING:
