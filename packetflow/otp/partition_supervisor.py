@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart, Strategy
@@ -29,6 +29,9 @@ class PartitionSupervisor(Supervisor):
     A whole number leads to partition `abs(key) % partitions`, everything else there where its hash does: the same one as
     long as this program runs and the number of partitions stays. A restarted child keeps its partition.
     """
+
+    _count = 0  # partitions to which keys lead
+    _specs: Sequence[ChildSpec] = ()  # of every partition, also of those that were taken away
 
     # ---- starting and asking -------------------------------------------------------------------------------------------
 
@@ -132,8 +135,9 @@ class PartitionSupervisor(Supervisor):
         self, child: ChildSpec, partitions: int, with_arguments: Arguments | None
     ) -> Iterable[ChildSpec]:
         """The specification of each partition."""
-        self._most = self._count = partitions
-        return [_specify(child, partition, with_arguments) for partition in range(partitions)]
+        self._specs = [_specify(child, partition, with_arguments) for partition in range(partitions)]
+        self._count = partitions
+        return self._specs
 
     def route(self, key: Any) -> Process | None:
         """The process to which a key leads, if it lives."""
@@ -151,27 +155,32 @@ class PartitionSupervisor(Supervisor):
     def _on_start_child(self, spec: ChildSpec) -> Ref | None:
         raise SpecError("child", spec, "none: a partition supervisor has its partitions; resize it")
 
+    def _on_restart_child(self, child: Hashable) -> Ref | None:
+        if isinstance(child, int) and self._count <= child < len(self._specs):
+            raise SpecError("child", child, f"a partition below {self._count}; resize it to have more")
+        return super()._on_restart_child(child)
+
     def _on_delete_child(self, child: Hashable) -> None:
         raise SpecError("child", child, "none: a partition supervisor keeps its partitions; resize it")
 
     def _on_resize(self, partitions: Any) -> int:
-        if (
-            isinstance(partitions, bool)
-            or not isinstance(partitions, int)
-            or not 0 <= partitions <= self._most
-        ):
-            raise SpecError("partitions", partitions, f"a whole number from 0 to {self._most}")
+        most = len(self._specs)
+        if isinstance(partitions, bool) or not isinstance(partitions, int) or not 0 <= partitions <= most:
+            raise SpecError("partitions", partitions, f"a whole number from 0 to {most}")
         before = self._count
         if partitions < before:
             self._count = partitions  # no key leads to one that is being stopped
-            stop_children(
-                [self._children[each] for each in reversed(range(partitions, before))], together=False
-            )
+            leaving = [self._children.get(each) for each in reversed(range(partitions, before))]
+            stop_children([child for child in leaving if child is not None], together=False)
         elif partitions > before:
             self._grow(before, partitions)
         return before
 
     def _grow(self, before: int, partitions: int) -> None:
+        for each in range(before, partitions):
+            if each not in self._children:  # it was temporary, and has ended
+                self._children[each] = Child(self._specs[each])
+        self._children = dict(sorted(self._children.items()))
         fresh = [self._children[each] for each in range(before, partitions)]
         for child in fresh:
             try:

@@ -54,8 +54,9 @@ class Registry(RegistryTable):
     ) -> Registry:
         """Starts a registry; in the tree, use `Registry.child`.
 
-        keys: "unique" or "duplicate". listeners: names of actors that get a Registered or Unregistered for each change.
-        meta: what `meta` tells. system: the calling actor's own by default. Raises SpecError, NameTaken.
+        keys: "unique" or "duplicate". listeners: names of actors that get a Registered or Unregistered for each change, but
+        nothing when the registry itself ends (monitor it). meta: what `meta` tells. system: the calling actor's own by
+        default. Raises SpecError, NameTaken.
         """
         options = _options(keys, name, listeners, meta)
         scheduler = _scheduler(system)

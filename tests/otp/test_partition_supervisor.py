@@ -11,6 +11,7 @@ import pytest
 from packetflow.otp import (
     Agent,
     Backoff,
+    ChildNotFound,
     ChildSpec,
     Down,
     DynamicSupervisor,
@@ -429,6 +430,29 @@ def test_with_no_partitions_a_key_leads_nowhere(system: System) -> None:
     PartitionSupervisor.resize(top, 0)
     assert isinstance(failure_of(PartitionSupervisor.ref_for, top, 0), NoProcess)
     assert system.whereis(PartitionSupervisor.via(top, 0)) is None
+
+
+def test_a_partition_that_was_taken_away_comes_back_by_resize_only(system: System) -> None:
+    top = numbered(system)
+    PartitionSupervisor.resize(top, 1)
+    error = failure_of(PartitionSupervisor.restart_child, top, 2)
+    assert isinstance(error, SpecError)
+    assert "below 1" in str(error)
+    assert isinstance(failure_of(PartitionSupervisor.restart_child, top, 3), ChildNotFound)
+    assert PartitionSupervisor.count_children(top).active == 1
+
+
+def test_temporary_partitions_that_have_ended_come_back_by_resize(system: System) -> None:
+    top = PartitionSupervisor.start(ChildSpec(Puppet, restart="temporary"), partitions=4, system=system)
+    for key in (0, 2):
+        kill(PartitionSupervisor.ref_for(top, key))
+    until(lambda: PartitionSupervisor.count_children(top) == (2, 2, 0, 2))
+    assert PartitionSupervisor.resize(top, 2) == 4
+    assert PartitionSupervisor.resize(top, 4) == 2
+    assert [line.id for line in PartitionSupervisor.which_children(top)] == [1, 2, 3]
+    assert [system.whereis(PartitionSupervisor.via(top, key)) is None for key in range(4)] == [True] + [
+        False
+    ] * 3
 
 
 @pytest.mark.parametrize("wrong", [-1, 4, 1.0, "2", True])
