@@ -9,8 +9,7 @@ from packetflow.otp import calls
 from packetflow.otp.answers import Reply
 from packetflow.otp.errors import NoProcess
 from packetflow.otp.server import GenServer
-from packetflow.otp.via import Target
-from packetflow.otp.where import locate
+from packetflow.otp.via import Target, locate
 
 
 class Agent(GenServer):

@@ -17,8 +17,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
 from packetflow.otp.signals import die
 from packetflow.otp.start import start_process
-from packetflow.otp.via import Target
-from packetflow.otp.where import locate
+from packetflow.otp.via import Target, locate
 
 if TYPE_CHECKING:
     from packetflow.otp.timers import Timer

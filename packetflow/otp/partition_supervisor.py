@@ -14,8 +14,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer, _scheduler
 from packetflow.otp.start import start_process
 from packetflow.otp.supervisor import Supervisor
-from packetflow.otp.via import Name, Target, Via
-from packetflow.otp.where import locate
+from packetflow.otp.via import Name, Target, Via, locate
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System

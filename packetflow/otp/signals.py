@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
 from greenlet import GreenletExit, getcurrent
@@ -12,7 +12,9 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
-from packetflow.otp.via import Target
+
+if TYPE_CHECKING:
+    from packetflow.otp.via import Target
 
 log = logging.getLogger("packetflow.otp")
 

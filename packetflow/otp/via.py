@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from packetflow.otp.errors import NoProcess, NotAnActor
 from packetflow.otp.ref import Ref
+from packetflow.otp.signals import current_process
 
 if TYPE_CHECKING:
     from packetflow.otp.process import Process
@@ -30,3 +32,23 @@ class Via:
 
 Name: TypeAlias = Union[str, Via]  # noqa: UP007 - evaluated at run time, by whoever reads the hints
 Target: TypeAlias = Union[Ref, str, Via]  # noqa: UP007
+
+
+def locate(target: Target) -> Ref:
+    """The ref of a target, for functions that no system is given to: a text is a name in the calling actor's system.
+
+    Raises NoProcess; NotAnActor for a text outside of an actor.
+    """
+    if isinstance(target, Ref):
+        return target
+    caller = current_process()
+    system = None if caller is None else caller.scheduler.system
+    if isinstance(target, Via):
+        ref = target.whereis(system)
+    elif system is None:
+        raise NotAnActor(f"outside of an actor a name needs a system: system.find({target!r})")
+    else:
+        ref = system.whereis(target)
+    if ref is None:
+        raise NoProcess(target)
+    return ref
