@@ -14,6 +14,7 @@ if os.environ.get("PACKETFLOW_PURE"):
     sys.meta_path.insert(0, PureFinder())
 
 _HOMES = {
+    "agent": ("Agent",),
     "answers": ("Continue", "Down", "Exit", "IGNORE", "NoReply", "Reply", "Stop"),
     "calls": ("call", "cast", "reply", "send", "stop"),
     "child_spec": ("Backoff", "ChildSpec"),
@@ -22,6 +23,7 @@ _HOMES = {
     "dynamic_supervisor": ("DynamicSupervisor",),
     "errors": (
         "AlreadyPresent",
+        "AlreadyRegistered",
         "AlreadyStarted",
         "CallCycle",
         "CallFailed",
@@ -35,6 +37,7 @@ _HOMES = {
         "NameTaken",
         "NoProcess",
         "NotAnActor",
+        "NotRegistered",
         "PacketFlowError",
         "ServerExited",
         "SpecError",
@@ -44,18 +47,24 @@ _HOMES = {
         "WrongThread",
     ),
     "inspection": ("Branch", "Statistics", "change_code", "get_state", "statistics", "tree"),
+    "partition_supervisor": ("PartitionSupervisor",),
     "ref": ("Ref",),
+    "registry": ("Registry",),
+    "registry_table": ("Registered", "Unregistered"),
     "server": ("GenServer",),
     "signals": ("Monitor", "demonitor", "exit_signal", "kill", "link", "monitor", "unlink"),
     "supervisor": ("Supervisor",),
     "system": ("Remote", "System"),
     "timers": ("Timer",),
+    "via": ("Via",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "IGNORE",
+    "Agent",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
     "Backoff",
     "Branch",
@@ -82,8 +91,12 @@ __all__ = [
     "NoProcess",
     "NoReply",
     "NotAnActor",
+    "NotRegistered",
     "PacketFlowError",
+    "PartitionSupervisor",
     "Ref",
+    "Registered",
+    "Registry",
     "Remote",
     "Reply",
     "ServerExited",
@@ -96,6 +109,8 @@ __all__ = [
     "ThreadGone",
     "Timer",
     "TooManyChildren",
+    "Unregistered",
+    "Via",
     "WrongThread",
     "call",
     "cast",

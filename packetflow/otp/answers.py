@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
     from packetflow.otp.signals import Monitor
+    from packetflow.otp.via import Target
 
 
 class _Mark:
@@ -81,7 +82,7 @@ class Down(NamedTuple):
     """A monitored process is gone. reason: what it died of; "noproc" if it was not there."""
 
     monitor: Monitor
-    ref: Ref | str
+    ref: Target
     reason: object
 
 

@@ -17,6 +17,7 @@ from packetflow.otp.answers import _Mark
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
     from packetflow.otp.ref import Ref
+    from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
@@ -143,6 +144,7 @@ class Process:
         "name",
         "parent",
         "ref",
+        "registries",
         "scheduler",
         "server",
         "started",
@@ -167,6 +169,7 @@ class Process:
         self.bonds: Bonds | None = None
         self.name: str | None = None
         self.child: Child | None = None  # what its supervisor knows of it
+        self.registries: tuple[RegistryTable, ...] | None = None  # that have keys of it, or are kept by it
         self.handled = 0
 
     def bond(self) -> Bonds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
 from greenlet import GreenletExit, getcurrent
@@ -12,6 +12,9 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
+
+if TYPE_CHECKING:
+    from packetflow.otp.via import Target
 
 log = logging.getLogger("packetflow.otp")
 
@@ -24,7 +27,7 @@ class Monitor:
 
     __slots__ = ("_down", "_event", "_target", "_watcher", "ref")
 
-    def __init__(self, ref: Ref | str, target: Process | None, watcher: Process | None) -> None:
+    def __init__(self, ref: Target, target: Process | None, watcher: Process | None) -> None:
         self.ref = ref
         self._target = target
         self._watcher = watcher
@@ -212,6 +215,10 @@ def _bury(process: Process, reason: object) -> None:
     scheduler.processes.pop(ref.id, None)
     if process.name is not None and scheduler.names.get(process.name) is process:
         del scheduler.names[process.name]
+    if process.registries is not None:
+        for registry in process.registries:
+            registry.forget(process, reason)
+        process.registries = None
 
     # The supervisor hears first: who gets an error from a call and tries the name again finds the new one sooner.
     parent = process.parent
