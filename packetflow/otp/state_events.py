@@ -108,7 +108,7 @@ class EventQueue:
         """Keeps an answer back that can go straight to the caller at the end. Returns False for another call's."""
         if caller is not self._item:
             return False
-        if self._held is UNSET and caller.value is PENDING:
+        if self._held is UNSET:
             self._held = value
         return True
 

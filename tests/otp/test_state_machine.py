@@ -215,6 +215,8 @@ def test_the_actions_of_init_are_done_before_any_message(system: System) -> None
         ("internal", 2, "first"),
         ("cast", "cast", "first"),
     ]
+    cast(machine, go("second"))
+    assert len(call(machine, "seen")) == 4  # there was no event to postpone
 
 
 # ---- the order of events -------------------------------------------------------------------------------------------------
