@@ -14,8 +14,10 @@ from packetflow.client.channel import NotSent
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
+    AlreadyAwaited,
     AlreadyPresent,
     AlreadyStarted,
+    AwaitTimeout,
     CallCycle,
     CallFailed,
     CallTimeout,
@@ -28,10 +30,12 @@ from packetflow.otp.errors import (
     NameTaken,
     NoProcess,
     NotAnActor,
+    NotTheOwner,
     PacketFlowError,
     ServerExited,
     SpecError,
     StartFailed,
+    TaskExited,
     TooManyChildren,
     WrongThread,
 )
@@ -60,8 +64,10 @@ from packetflow.wire.errors import (
 
 __all__ = [
     "AddressInUse",
+    "AlreadyAwaited",
     "AlreadyPresent",
     "AlreadyStarted",
+    "AwaitTimeout",
     "CallCycle",
     "CallFailed",
     "CallTimeout",
@@ -87,6 +93,7 @@ __all__ = [
     "NotAnActor",
     "NotFound",
     "NotSent",
+    "NotTheOwner",
     "OverlayError",
     "Overloaded",
     "PacketFlowError",
@@ -98,6 +105,7 @@ __all__ = [
     "ServerExited",
     "SpecError",
     "StartFailed",
+    "TaskExited",
     "Timeout",
     "TooLarge",
     "TooManyChildren",

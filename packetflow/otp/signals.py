@@ -183,6 +183,10 @@ def signal(target: Process, sender: Ref, reason: object, source: Process | None)
             target.scheduler.deliver(target, (SIGNAL, Exit(sender, reason)))
     elif reason != "normal":
         die(target, reason)
+    elif source is not None and source.current is DEAD and target.server.is_task:
+        task: Any = target.server
+        if task.owner is source:
+            die(target, "shutdown")  # nobody is left who could await it
 
 
 def die(process: Process, reason: object) -> None:
@@ -220,9 +224,13 @@ def _bury(process: Process, reason: object) -> None:
             if isinstance(item, Call) and item.value is PENDING:
                 fail(item, reason)
     waiting = process.waiting
-    if waiting is not None and waiting.value is PENDING and worker is not getcurrent():
-        waiting.value = GONE
+    if waiting is not None and worker is not getcurrent():
+        if waiting.value is PENDING:
+            waiting.value = GONE
         waiting.greenlet = None
+    if server.is_task:
+        task: Any = server
+        task.ended(process, reason)
     if process.bonds is not None:
         _untie(process, reason)
     if server.supervises:
