@@ -260,7 +260,7 @@ def _untie(process: Process, reason: object) -> None:
         watch.tell(reason)
     for watch in list(bonds.monitoring):
         watch.end(flush=False)
-    for other in bonds.links:
+    for other in tuple(bonds.links):  # one in another system dies at once, and leaves them
         if other.bonds is not None:
             other.bonds.links.discard(process)
         signal(other, process.ref, reason, process)

@@ -20,6 +20,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.signals import actor, current_process, die, log, signal
 from packetflow.otp.task_start import check_function, launch, name_of, needs_system
 from packetflow.otp.task_waiting import (
+    USUAL,
     Gathering,
     await_many,
     exited,
@@ -32,7 +33,6 @@ from packetflow.otp.task_waiting import (
 if TYPE_CHECKING:
     from packetflow.otp.system import System
 
-_USUAL = 5.0
 _new: Any = object.__new__
 
 
@@ -152,7 +152,7 @@ class Task(Job):
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
-        timeout: float | None = _USUAL,
+        timeout: float | None = USUAL,
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         system: System | None = None,
@@ -178,7 +178,7 @@ class Task(Job):
 
     # ---- what its owner does -------------------------------------------------------------------------------------------
 
-    def await_(self, timeout: float | None = _USUAL) -> Any:
+    def await_(self, timeout: float | None = USUAL) -> Any:
         """Waits for the result, once.
 
         timeout: seconds (rounded up as for calls), None for no limit. Raises TaskExited, with what the task died of as
@@ -199,7 +199,7 @@ class Task(Job):
             raise AlreadyAwaited(self)
         return value
 
-    def yield_(self, timeout: float | None = _USUAL) -> Ok | Exited | None:
+    def yield_(self, timeout: float | None = USUAL) -> Ok | Exited | None:
         """Waits for the end: Ok(value) or Exited(reason); None if it did not come in time, and then the task runs on.
 
         Raises NotTheOwner, AlreadyAwaited, CallCycle.
@@ -211,7 +211,7 @@ class Task(Job):
             raise AlreadyAwaited(self)
         return self.take()
 
-    def shutdown(self, timeout: float | Literal["brutal_kill"] | None = _USUAL) -> Ok | Exited | None:
+    def shutdown(self, timeout: float | Literal["brutal_kill"] | None = USUAL) -> Ok | Exited | None:
         """Stops the task and waits until it is dead. None: it was stopped. Ok or Exited: it had ended before, or otherwise.
 
         The function sees GreenletExit where it waits, so `finally` runs; what does not end within `timeout` seconds is
@@ -255,7 +255,7 @@ class Task(Job):
         return self.take()
 
     @staticmethod
-    def await_many(tasks: Iterable[Task], timeout: float | None = _USUAL) -> list[Any]:
+    def await_many(tasks: Iterable[Task], timeout: float | None = USUAL) -> list[Any]:
         """Waits for all, and gives their results in the order of the tasks.
 
         Raises TaskExited as soon as one fails, AwaitTimeout if not all have ended in time; tasks that still run go on.
@@ -266,7 +266,7 @@ class Task(Job):
     @staticmethod
     def yield_many(
         tasks: Iterable[Task],
-        timeout: float | None = _USUAL,
+        timeout: float | None = USUAL,
         limit: int | None = None,
         on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
     ) -> list[tuple[Task, Ok | Exited | None]]:

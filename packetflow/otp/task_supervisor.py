@@ -18,12 +18,12 @@ from packetflow.otp.signals import die
 from packetflow.otp.task import Task, make, start_supervised
 from packetflow.otp.task_start import check_function, launch, name_of
 from packetflow.otp.task_stream import stream
+from packetflow.otp.task_waiting import USUAL
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
 
 Shutdown = float | Literal["brutal_kill", "infinity"] | None
-_USUAL = 5.0
 
 
 class TaskSupervisor(DynamicSupervisor):
@@ -124,7 +124,7 @@ class TaskSupervisor(DynamicSupervisor):
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
-        timeout: float | None = _USUAL,
+        timeout: float | None = USUAL,
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         shutdown: Shutdown = None,
@@ -151,7 +151,7 @@ class TaskSupervisor(DynamicSupervisor):
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
-        timeout: float | None = _USUAL,
+        timeout: float | None = USUAL,
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         shutdown: Shutdown = None,

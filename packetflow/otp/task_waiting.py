@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from greenlet import getcurrent
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.task import Task
 
+USUAL: Final = 5.0
 _new: Any = object.__new__
 
 
@@ -40,8 +41,8 @@ def wait_for(task: Task, me: Any, caller: Process | None, timeout: float | None)
     waiter: Any = None
     timeouts = scheduler.timeouts
     if timeout is not None:
-        if timeout.__class__ is not float:
-            timeouts.find(timeout)
+        if timeout is not USUAL:
+            timeouts.find(timeout)  # raises if it is none
         waiter = _new(Call)
         waiter.greenlet = me
         waiter.target = process
