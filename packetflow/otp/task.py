@@ -17,7 +17,7 @@ from packetflow.otp.child_spec import Backoff, ChildSpec, Restart
 from packetflow.otp.errors import AlreadyAwaited, AwaitTimeout, NotTheOwner
 from packetflow.otp.process import DEAD, GONE, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
-from packetflow.otp.signals import actor, current_process, die, log, signal
+from packetflow.otp.signals import actor, current_process, die, kill, log, signal
 from packetflow.otp.task_start import check_function, launch, name_of, needs_system
 from packetflow.otp.task_waiting import (
     USUAL,
@@ -226,7 +226,7 @@ class Task(Job):
             self._leave_owner()
             process = self.target
             if brutal:
-                die(process, "killed")
+                kill(process.ref)
             elif self.interrupt(process, "shutdown"):
                 assert timeout != "brutal_kill"
                 try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gevent import Greenlet
+from greenlet import GreenletExit
 
 from packetflow.otp.errors import NotAnActor, SpecError
-from packetflow.otp.process import Process
+from packetflow.otp.process import DEAD, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.threads import get_ident
@@ -21,21 +22,26 @@ def launch(task: Task, scheduler: Scheduler, parent: Process | None, kept: bool 
     """Gives a task its process, which will begin soon. kept: by its owner, with which it ends."""
     if get_ident() != scheduler.thread:
         scheduler.check_thread()
+    family: set[Process] | None = None
+    owner = task.owner
+    if owner is not None and kept:
+        if owner.__class__ is Process:
+            bonds = owner.bonds
+            if bonds is None:
+                if owner.current is DEAD:
+                    raise GreenletExit  # killed by what it did itself, and still running
+                bonds = owner.bond()
+            family = bonds.links
+        else:
+            family = _household(owner)
     process = Process(scheduler, task, parent, scheduler.monotonic())  # type: ignore[arg-type]
     number = scheduler.count = scheduler.count + 1
     system = scheduler.system
     process.ref = Ref(system.name, number, system.incarnation, process)
     scheduler.processes[number] = process
-    owner = task.owner
-    if owner is not None and kept:
-        if owner.__class__ is Process:
-            bonds = owner.bonds
-            family: set[Process] | None = (owner.bond() if bonds is None else bonds).links
-        else:
-            family = _household(owner)
-        if family is not None:
-            family.add(process)
-            task.family = family
+    if family is not None:
+        family.add(process)
+        task.family = family
     task.target = process
     process.current = task
     scheduler.enqueue(process)

@@ -205,10 +205,17 @@ class _Flow:
         """Stops what still runs. Never waits: the stream may be closed where nobody may."""
         for task in self.running:
             scheduler = task.target.scheduler
+            me = getcurrent()
             if get_ident() != scheduler.thread:
-                # Dropped, and found by the garbage collection of another thread.
-                scheduler.hub.loop.run_callback_threadsafe(self.close)
-                return
+                scheduler.hub.loop.run_callback_threadsafe(self._stop)
+            elif self._consumer is not (me.process if me.__class__ is Worker else me):
+                # It was dropped, and garbage collection found it wherever it ran: perhaps in one of these tasks.
+                scheduler.hub.loop.run_callback(self._stop)
+            else:
+                self._stop()
+            return
+
+    def _stop(self) -> None:
         self._gathering.leave()
         for task, (_, alarm) in list(self.running.items()):
             if alarm is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from packetflow.otp.answers import Exited, Ok
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart
@@ -217,7 +217,8 @@ def _below(supervisor: Ref, function: Callable[..., Any], shutdown: Shutdown) ->
 
 def _start(supervisor: Ref, task: Task, spec: ChildSpec, kept: bool) -> None:
     try:
-        ask(supervisor, ("start_task", task, spec, kept), None)
+        if not ask(supervisor, ("start_task", task, spec, kept), None):
+            raise GreenletExit  # the one who asked is dead, and still running
     except BaseException:
         if task.target is not None:
             task.linked = False

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from packetflow.otp.answers import Exited, Ok
 from packetflow.otp.calls import check_cycle
 from packetflow.otp.errors import AlreadyAwaited, AwaitTimeout, NotTheOwner, SpecError, TaskExited
-from packetflow.otp.process import GONE, PENDING, Call, Failed, Process, Worker
+from packetflow.otp.process import DEAD, GONE, PENDING, Call, Failed, Process, Worker
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
@@ -162,6 +162,8 @@ class Gathering(Call):
                     begin(self.target, scheduler)
             while not self.ended and self.value is PENDING:
                 scheduler.let_others_run()
+            if caller is not None and caller.current is DEAD:
+                raise GreenletExit  # it was killed, and only has not heard of it yet
         finally:
             self.greenlet = None
             if caller is not None:

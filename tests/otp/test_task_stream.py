@@ -520,3 +520,26 @@ def test_a_supervisor_that_ends_ends_the_stream(system: System) -> None:
     next(flow)
     kill(supervisor)
     assert next(flow) == Exited("killed")
+
+
+def test_a_stream_found_by_garbage_collection_in_one_of_its_tasks_ends_it(system: System) -> None:
+    after: list[str] = []
+    begun = Event()
+
+    def collects(_: int) -> None:
+        begun.set()
+        gate.wait()
+        gc.collect()
+        after.append("collected")
+        forever()
+
+    gate = Event()
+    flow = Task.async_stream([1, None, 2], lambda item: collects(item) if item == 2 else item, system=system)
+    next(flow)
+    assert begun.wait(5)
+    cycle: list[Any] = [flow]
+    cycle.append(cycle)
+    del flow, cycle
+    gate.set()
+    until(lambda: after == ["collected"])
+    until(lambda: tasks_of(system) == [])
