@@ -14,9 +14,11 @@ from packetflow.client.channel import NotSent
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
+    AlreadyAwaited,
     AlreadyPresent,
     AlreadyRegistered,
     AlreadyStarted,
+    AwaitTimeout,
     CallCycle,
     CallFailed,
     CallTimeout,
@@ -30,10 +32,12 @@ from packetflow.otp.errors import (
     NoProcess,
     NotAnActor,
     NotRegistered,
+    NotTheOwner,
     PacketFlowError,
     ServerExited,
     SpecError,
     StartFailed,
+    TaskExited,
     ThreadGone,
     TooManyChildren,
     WrongThread,
@@ -63,9 +67,11 @@ from packetflow.wire.errors import (
 
 __all__ = [
     "AddressInUse",
+    "AlreadyAwaited",
     "AlreadyPresent",
     "AlreadyRegistered",
     "AlreadyStarted",
+    "AwaitTimeout",
     "CallCycle",
     "CallFailed",
     "CallTimeout",
@@ -92,6 +98,7 @@ __all__ = [
     "NotFound",
     "NotRegistered",
     "NotSent",
+    "NotTheOwner",
     "OverlayError",
     "Overloaded",
     "PacketFlowError",
@@ -103,6 +110,7 @@ __all__ = [
     "ServerExited",
     "SpecError",
     "StartFailed",
+    "TaskExited",
     "ThreadGone",
     "Timeout",
     "TooLarge",

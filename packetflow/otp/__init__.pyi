@@ -3,7 +3,9 @@ from packetflow.otp.answers import IGNORE as IGNORE
 from packetflow.otp.answers import Continue as Continue
 from packetflow.otp.answers import Down as Down
 from packetflow.otp.answers import Exit as Exit
+from packetflow.otp.answers import Exited as Exited
 from packetflow.otp.answers import NoReply as NoReply
+from packetflow.otp.answers import Ok as Ok
 from packetflow.otp.answers import Reply as Reply
 from packetflow.otp.answers import Stop as Stop
 from packetflow.otp.calls import call as call
@@ -17,9 +19,11 @@ from packetflow.otp.children import ChildCount as ChildCount
 from packetflow.otp.children import ChildInfo as ChildInfo
 from packetflow.otp.clock import Clock as Clock
 from packetflow.otp.dynamic_supervisor import DynamicSupervisor as DynamicSupervisor
+from packetflow.otp.errors import AlreadyAwaited as AlreadyAwaited
 from packetflow.otp.errors import AlreadyPresent as AlreadyPresent
 from packetflow.otp.errors import AlreadyRegistered as AlreadyRegistered
 from packetflow.otp.errors import AlreadyStarted as AlreadyStarted
+from packetflow.otp.errors import AwaitTimeout as AwaitTimeout
 from packetflow.otp.errors import BadAction as BadAction
 from packetflow.otp.errors import BadReturn as BadReturn
 from packetflow.otp.errors import CallCycle as CallCycle
@@ -35,10 +39,12 @@ from packetflow.otp.errors import NameTaken as NameTaken
 from packetflow.otp.errors import NoProcess as NoProcess
 from packetflow.otp.errors import NotAnActor as NotAnActor
 from packetflow.otp.errors import NotRegistered as NotRegistered
+from packetflow.otp.errors import NotTheOwner as NotTheOwner
 from packetflow.otp.errors import PacketFlowError as PacketFlowError
 from packetflow.otp.errors import ServerExited as ServerExited
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
+from packetflow.otp.errors import TaskExited as TaskExited
 from packetflow.otp.errors import ThreadGone as ThreadGone
 from packetflow.otp.errors import TooManyChildren as TooManyChildren
 from packetflow.otp.errors import WrongThread as WrongThread
@@ -85,5 +91,7 @@ from packetflow.otp.state_machine import StateMachine as StateMachine
 from packetflow.otp.supervisor import Supervisor as Supervisor
 from packetflow.otp.system import Remote as Remote
 from packetflow.otp.system import System as System
+from packetflow.otp.task import Task as Task
+from packetflow.otp.task_supervisor import TaskSupervisor as TaskSupervisor
 from packetflow.otp.timers import Timer as Timer
 from packetflow.otp.via import Via as Via

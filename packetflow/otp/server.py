@@ -36,6 +36,7 @@ class GenServer:
     mailbox_full: ClassVar[Literal["block", "drop", "fail"]] = "fail"
     version: ClassVar[object] = None
     supervises: ClassVar[bool] = False
+    is_task: ClassVar[bool] = False  # a Task stands where a server does, and is none
 
     _process: Process
 
