@@ -141,16 +141,20 @@ def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> 
     check_cycle(request.caller, target)
     limit = target.server.mailbox_limit
     if limit is not None and is_full(target, limit):
-        if target.server.mailbox_full != "block":
+        policy = target.server.mailbox_full
+        if policy == "drop_oldest":
+            push_out_oldest(target, limit)
+        elif policy != "block":
             target.bond().dropped += 1
             raise MailboxFull(target.ref, limit)
-        before = target.scheduler.monotonic()
-        wait_for_room(request.caller, target, timeout, deadline)
-        if timeout is not None:
-            spent = target.scheduler.monotonic() - before
-            until = before + timeout
-            deadline = until if deadline is None else min(deadline, until)
-            timeout = max(0.0, timeout - spent)
+        else:
+            before = target.scheduler.monotonic()
+            wait_for_room(request.caller, target, timeout, deadline)
+            if timeout is not None:
+                spent = target.scheduler.monotonic() - before
+                until = before + timeout
+                deadline = until if deadline is None else min(deadline, until)
+                timeout = max(0.0, timeout - spent)
     target.scheduler.deliver(target, request)
     if limit is not None:
         let_in_next(target, limit)
@@ -215,10 +219,22 @@ def is_full(target: Process, limit: int) -> bool:
     mailbox = target.mailbox
     if mailbox is None or len(mailbox) < limit:
         return False
-    counted = sum(
-        1 for item in mailbox if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
-    )
-    return counted >= limit
+    return sum(1 for item in mailbox if _counts(item)) >= limit
+
+
+def _counts(item: Any) -> bool:
+    return not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
+
+
+def push_out_oldest(target: Process, limit: int) -> None:
+    """Makes room in a full mailbox that drops the oldest. Who waits for an answer to it is told: MailboxFull."""
+    mailbox = target.mailbox or ()
+    oldest = next((item for item in mailbox if _counts(item)), None)
+    if target.mailbox is not None and oldest is not None:
+        target.mailbox.remove(oldest)
+        target.bond().dropped += 1
+        if isinstance(oldest, Call):
+            turn.answer(oldest, Failed(lambda timeout: MailboxFull(target.ref, limit)))
 
 
 def wait_for_room(
@@ -260,7 +276,7 @@ def send(ref: Ref, message: Any, block: bool = False) -> None:
     """Sends a message to `handle_info`. From any thread. The dead get nothing.
 
     block: where the mailbox is bounded and full, its `mailbox_full` counts ("block" waits, "fail" raises MailboxFull);
-    otherwise the message is dropped and counted.
+    otherwise a message is dropped and counted: this one, or the oldest if `mailbox_full` is "drop_oldest".
     """
     target = ref._process
     scheduler = target.scheduler
@@ -298,8 +314,10 @@ def _tell(target: Process, kind: int, message: Any) -> None:
     if current is not None:
         limit = target.server.mailbox_limit
         if limit is not None and is_full(target, limit):
-            target.bond().dropped += 1
-            return
+            if target.server.mailbox_full != "drop_oldest":
+                target.bond().dropped += 1
+                return
+            push_out_oldest(target, limit)
         if target.mailbox is None:
             target.mailbox = deque()
         target.mailbox.append((kind, message))

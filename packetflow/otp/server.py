@@ -24,14 +24,15 @@ class GenServer:
     plain value is in `answers`: Reply, NoReply, Stop, Continue. What they raise ends the server with that reason.
 
     mailbox_limit: how many calls, casts and infos may wait; None for any number. mailbox_full: what then becomes of a
-    call or a blocking send: "fail" (MailboxFull), "block" (waits for room), "drop" (counted; a call still fails).
+    call or a blocking send: "fail" (MailboxFull), "block" (waits for room), "drop" (counted; a call still fails),
+    "drop_oldest" (the first that waits is dropped and counted, whatever the new one is; if that was a call, it fails).
     version: given to `code_change` of the class that follows this one.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_process")
 
     mailbox_limit: ClassVar[int | None] = None
-    mailbox_full: ClassVar[Literal["block", "drop", "fail"]] = "fail"
+    mailbox_full: ClassVar[Literal["block", "drop", "drop_oldest", "fail"]] = "fail"
     version: ClassVar[object] = None
     supervises: ClassVar[bool] = False
 
@@ -42,8 +43,9 @@ class GenServer:
         limit = cls.mailbox_limit
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise SpecError(f"{cls.__name__}.mailbox_limit", limit, "a whole number from 1, or None")
-        if cls.mailbox_full not in ("block", "drop", "fail"):
-            raise SpecError(f"{cls.__name__}.mailbox_full", cls.mailbox_full, '"block", "drop" or "fail"')
+        if cls.mailbox_full not in ("block", "drop", "drop_oldest", "fail"):
+            accepted = '"block", "drop", "drop_oldest" or "fail"'
+            raise SpecError(f"{cls.__name__}.mailbox_full", cls.mailbox_full, accepted)
 
     # ---- what a server defines -----------------------------------------------------------------------------------------
 
