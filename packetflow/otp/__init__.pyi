@@ -1,3 +1,5 @@
+from packetflow.otp.actor import Behaviour as Behaviour
+from packetflow.otp.actor import start_actor as start_actor
 from packetflow.otp.actor_system import ActorSystem as ActorSystem
 from packetflow.otp.actor_system import Future as Future
 from packetflow.otp.actor_system import Member as Member
@@ -19,7 +21,11 @@ from packetflow.otp.child_spec import ChildSpec as ChildSpec
 from packetflow.otp.children import ChildCount as ChildCount
 from packetflow.otp.children import ChildInfo as ChildInfo
 from packetflow.otp.clock import Clock as Clock
+from packetflow.otp.context import TRACE as TRACE
+from packetflow.otp.context import ActorContext as ActorContext
+from packetflow.otp.context import actor_context as actor_context
 from packetflow.otp.dynamic_supervisor import DynamicSupervisor as DynamicSupervisor
+from packetflow.otp.envelope import Envelope as Envelope
 from packetflow.otp.errors import AlreadyPresent as AlreadyPresent
 from packetflow.otp.errors import AlreadyStarted as AlreadyStarted
 from packetflow.otp.errors import CallCycle as CallCycle
@@ -56,6 +62,7 @@ from packetflow.otp.ref import Ref as Ref
 from packetflow.otp.requests import Request as Request
 from packetflow.otp.requests import receive_response as receive_response
 from packetflow.otp.requests import send_request as send_request
+from packetflow.otp.router import Router as Router
 from packetflow.otp.server import GenServer as GenServer
 from packetflow.otp.signals import Monitor as Monitor
 from packetflow.otp.signals import demonitor as demonitor

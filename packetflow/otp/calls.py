@@ -30,14 +30,14 @@ from packetflow.otp.threads import get_ident
 from packetflow.otp.timeouts import TimeoutClass, expire
 
 if TYPE_CHECKING:
-    from packetflow.otp.ref import Ref
+    from packetflow.otp.ref import M, R, Ref
     from packetflow.otp.timers import Timer
 
 _FREE = (SIGNAL, CONTINUE, IDLE)
 _new = object.__new__
 
 
-def call(ref: Ref, message: Any, timeout: float | None = 5.0, *, deadline: float | None = None) -> Any:
+def call(ref: Ref[M, R], message: M, timeout: float | None = 5.0, *, deadline: float | None = None) -> R:
     """Sends a message to a server and waits for its answer.
 
     timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
@@ -81,7 +81,7 @@ def call(ref: Ref, message: Any, timeout: float | None = 5.0, *, deadline: float
         waits = scheduler.timeout_classes.get(timeout) or scheduler.timeouts.find(timeout)
         request.deadline = now + waits.seconds
     if target.current is not None or deadline is not None:
-        return _call_busy(request, timeout, deadline)
+        return _call_busy(request, timeout, deadline)  # type: ignore[no-any-return]
     target.current = request
     pool = scheduler.pool
     if pool:
@@ -116,7 +116,7 @@ def call(ref: Ref, message: Any, timeout: float | None = 5.0, *, deadline: float
     value = request.value
     if value.__class__ is Failed:
         raise_failed(value, timeout)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
@@ -171,6 +171,7 @@ def wait(request: Call, timeout: float | None, deadline: float | None = None) ->
         waits = scheduler.timeouts.find(timeout)
         waits.enter(request)
     if deadline is not None and (waits is None or deadline < request.deadline):
+        request.deadline = deadline
         alarm = scheduler.timers.at(deadline, expire, request)
     if caller is not None:
         caller.waiting = request
@@ -259,7 +260,7 @@ def let_in_next(target: Process, limit: int) -> None:
 # ---- telling ----------------------------------------------------------------------------------------------------------
 
 
-def cast(ref: Ref, message: Any) -> None:
+def cast(ref: Ref[M, Any], message: M) -> None:
     """Sends a message to `handle_cast`. Never waits, never fails: the dead get nothing. From any thread."""
     target = ref._process
     scheduler = target.scheduler
@@ -272,7 +273,7 @@ def cast(ref: Ref, message: Any) -> None:
         _tell(target, CAST, message)
 
 
-def send(ref: Ref, message: Any, block: bool = False) -> None:
+def send(ref: Ref[M, Any], message: M, block: bool = False) -> None:
     """Sends a message to `handle_info`. From any thread. The dead get nothing.
 
     block: where the mailbox is bounded and full, its `mailbox_full` counts ("block" waits, "fail" raises MailboxFull);

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from packetflow.otp.process import Process
 
+    # What one may send to it, and what it answers to a call; a plain Ref is Ref[Any, Any].
+    M = TypeVar("M", contravariant=True, default=Any)
+    R = TypeVar("R", covariant=True, default=Any)
+else:
+    from typing import TypeVar
 
-class Ref:
+    M = TypeVar("M", contravariant=True)
+    R = TypeVar("R", covariant=True)
+
+
+class Ref(Generic[M, R]):
     """The address of a process: a small immutable value.
+
+    Ref[M, R], for a type checker only: it may be sent an M, and answers a call with an R.
 
     node: the name of the system it lives in. id: a number that system gives out once. incarnation: which start of that
     system it was, so that a ref from before a restart reaches nobody. Refs with these three the same are equal; a

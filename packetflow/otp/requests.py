@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import gevent
 from greenlet import getcurrent
@@ -18,12 +18,15 @@ from packetflow.otp.calls import (
 )
 from packetflow.otp.errors import CallFailed, MailboxFull, NoProcess, NotAnActor
 from packetflow.otp.process import DEAD, GONE, PENDING, Call, Failed
-from packetflow.otp.ref import Ref
+from packetflow.otp.ref import R, Ref
 from packetflow.otp.signals import current_process
 from packetflow.otp.turn import answer
 
+if TYPE_CHECKING:
+    from packetflow.otp.ref import M
 
-class Request:
+
+class Request(Generic[R]):
     """A question that was sent and whose answer nobody has fetched yet."""
 
     __slots__ = ("_call", "_errand")
@@ -41,7 +44,7 @@ class Request:
         return f"<request to {self._call.target.ref}>"
 
 
-def send_request(ref: Ref, message: Any) -> Request:
+def send_request(ref: Ref[M, R], message: M) -> Request[R]:
     """Sends a message to `handle_call` and goes on. `receive_response` waits for the answer.
 
     It does not fail: that nobody is there, or that a bounded mailbox refuses, is what `receive_response` raises. It waits
@@ -54,7 +57,7 @@ def send_request(ref: Ref, message: Any) -> Request:
     context = getcurrent().gr_context
     caller = current_process()
     call = Call(None, target, message, caller, None if context is None else context.copy(), 0.0)
-    request = Request(call)
+    request: Request[R] = Request(call)
     if target.current is DEAD:
         remote = scheduler.system.remote
         if remote is not None and remote.reaches(ref):
@@ -81,7 +84,7 @@ def send_request(ref: Ref, message: Any) -> Request:
     return request
 
 
-def receive_response(request: Request, timeout: float | None = 5.0) -> Any:
+def receive_response(request: Request[R], timeout: float | None = 5.0) -> R:
     """Waits for the answer to a request. Asked again, it gives the same.
 
     timeout: seconds, None for no limit; when they are over the request is given up, as in OTP's `receive_response`: a
@@ -98,7 +101,7 @@ def receive_response(request: Request, timeout: float | None = 5.0) -> Any:
         check_cycle(caller, call.target)
         call.greenlet = getcurrent()
         try:
-            return wait(call, timeout)
+            return wait(call, timeout)  # type: ignore[no-any-return]
         finally:
             if request._errand is not None:
                 request._errand.kill(block=False)
@@ -106,7 +109,7 @@ def receive_response(request: Request, timeout: float | None = 5.0) -> Any:
         raise CallFailed(f"{call.target.ref}: this request was given up", call.target.ref, "gone")
     if call.value.__class__ is Failed:
         raise_failed(call.value, timeout)
-    return call.value
+    return call.value  # type: ignore[no-any-return]
 
 
 def _ask_elsewhere(call: Call, remote: Any) -> None:

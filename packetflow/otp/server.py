@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from packetflow.otp import calls, signals
 from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import Call, Process
-from packetflow.otp.ref import Ref
+from packetflow.otp.ref import M, R, Ref
 from packetflow.otp.start import start_process
 
 if TYPE_CHECKING:
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from packetflow.otp.system import System
     from packetflow.otp.timers import Timer
 
+    M2 = TypeVar("M2")
+    R2 = TypeVar("R2")
 
-class GenServer:
+
+class GenServer(Generic[M, R]):
     """A server: subclass it, keep the state on `self`, define what it handles.
 
     Handlers run one at a time in the order of the mailbox, also when one waits for I/O. What they may return besides a
@@ -26,7 +29,8 @@ class GenServer:
     mailbox_limit: how many calls, casts and infos may wait; None for any number. mailbox_full: what then becomes of a
     call or a blocking send: "fail" (MailboxFull), "block" (waits for room), "drop" (counted; a call still fails),
     "drop_oldest" (the first that waits is dropped and counted, whatever the new one is; if that was a call, it fails).
-    version: given to `code_change` of the class that follows this one.
+    version: given to `code_change` of the class that follows this one. GenServer[M, R], for a type checker only: its ref
+    may be sent an M, and answers a call with an R.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_process")
@@ -55,11 +59,11 @@ class GenServer:
         if arguments or keywords:
             raise TypeError(f"{type(self).__name__} takes no arguments: it defines no init")
 
-    def handle_call(self, request: Any, caller: Any) -> Any:
+    def handle_call(self, request: M, caller: Any) -> Any:
         """Answers a call: what it returns is the answer."""
         raise NotImplementedError(f"{type(self).__name__} got a call and defines no handle_call")
 
-    def handle_cast(self, message: Any) -> Any:
+    def handle_cast(self, message: M) -> Any:
         """A cast came."""
         raise NotImplementedError(f"{type(self).__name__} got a cast and defines no handle_cast")
 
@@ -88,7 +92,7 @@ class GenServer:
         system: System | None = None,
         timeout: float | None = None,
         **keywords: Any,
-    ) -> Ref | None:
+    ) -> Ref[M, R] | None:
         """Starts one and waits for its `init`. Returns its ref, or None if `init` ignored.
 
         system: where it lives; inside an actor it is the actor's own by default. timeout: seconds for `init`, then it is
@@ -103,7 +107,7 @@ class GenServer:
         name: str | None = None,
         timeout: float | None = None,
         **keywords: Any,
-    ) -> Ref | None:
+    ) -> Ref[M, R] | None:
         """The same, as a child of the calling actor and linked with it. Raises NotAnActor outside of one."""
         parent = signals.actor("start_link")
         return start_process(parent.scheduler, cls, arguments, keywords, name, timeout, parent, linked=True)
@@ -111,7 +115,7 @@ class GenServer:
     # ---- what a server has ---------------------------------------------------------------------------------------------
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> Ref[M, R]:
         """This server's own address."""
         return self._process.ref
 
@@ -123,13 +127,31 @@ class GenServer:
     trap_exits: bool = False
     """Whether exit signals come as `Exit` messages instead of ending this server. "kill" can't be trapped."""
 
+    @overload
+    def call(self, target: Ref[M2, R2], message: M2, timeout: float | None = ...) -> R2: ...
+
+    @overload
+    def call(self, target: str, message: Any, timeout: float | None = ...) -> Any: ...
+
     def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name."""
         return calls.call(self.system.find(target), message, timeout)
 
+    @overload
+    def cast(self, target: Ref[M2, Any], message: M2) -> None: ...
+
+    @overload
+    def cast(self, target: str, message: Any) -> None: ...
+
     def cast(self, target: Ref | str, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
         self.system.cast(target, message)
+
+    @overload
+    def send(self, target: Ref[M2, Any], message: M2, block: bool = ...) -> None: ...
+
+    @overload
+    def send(self, target: str, message: Any, block: bool = ...) -> None: ...
 
     def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import gevent
 from gevent.monkey import get_original
@@ -18,6 +18,9 @@ from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import Monitor
 from packetflow.otp.threads import get_ident
 from packetflow.otp.timers import Timer
+
+if TYPE_CHECKING:
+    from packetflow.otp.ref import M, R
 
 
 class Remote(Protocol):
@@ -103,6 +106,12 @@ class System:
 
     # ---- asking and telling, by name or ref ----------------------------------------------------------------------------
 
+    @overload
+    def call(self, target: Ref[M, R], message: M, timeout: float | None = ...) -> R: ...
+
+    @overload
+    def call(self, target: str, message: Any, timeout: float | None = ...) -> Any: ...
+
     def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name. Raises NoProcess at once if nobody holds it, and else what `call` raises."""
         if target.__class__ is str:
@@ -113,11 +122,23 @@ class System:
             return calls.call(holder.ref, message, timeout)
         return calls.call(target, message, timeout)  # type: ignore[arg-type]
 
+    @overload
+    def cast(self, target: Ref[M, Any], message: M) -> None: ...
+
+    @overload
+    def cast(self, target: str, message: Any) -> None: ...
+
     def cast(self, target: Ref | str, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
         ref = self.whereis(target) if isinstance(target, str) else target
         if ref is not None:
             calls.cast(ref, message)
+
+    @overload
+    def send(self, target: Ref[M, Any], message: M, block: bool = ...) -> None: ...
+
+    @overload
+    def send(self, target: str, message: Any, block: bool = ...) -> None: ...
 
     def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
@@ -131,7 +152,8 @@ class System:
         return self.scheduler.timers.after(delay, self._send_late, (target, message))
 
     def _send_late(self, late: tuple[Ref | str, Any]) -> None:
-        self.send(*late)
+        target, message = late
+        self.send(target, message)
 
     def monitor(self, target: Ref | str) -> Monitor:
         """`monitor`, also by name; nobody of that name: a Down at once, with "noproc"."""

@@ -158,7 +158,9 @@ def test_an_actor_may_send_to_itself_later_but_not_wait_for_it(actors: ActorSyst
     assert member.send(do(lambda kept, send: list(kept))).data == ["done"]
 
 
-def test_a_factory_that_raises_makes_register_fail_and_leaves_nothing(actors: ActorSystem, system: System) -> None:
+def test_a_factory_that_raises_makes_register_fail_and_leaves_nothing(
+    actors: ActorSystem, system: System
+) -> None:
     def broken(data: Any, send: Send) -> Receive:
         raise KeyError("no such thing")
 
@@ -230,7 +232,13 @@ def test_route_forwards_to_a_nested_target(actors: ActorSystem, system: System) 
     assert actors.send(Message("0", "route", {"target": "sub", "message": inner})).data == 9
     lost = actors.send("sub", Message("1", "route", {"target": "nobody", "message": add}))
     assert lost == Response(False, error="Actor not found: nobody", code="not_found")
-    for payload in (None, {}, {"target": "sub"}, {"target": 1, "message": add}, {"target": "sub", "message": 1}):
+    for payload in (
+        None,
+        {},
+        {"target": "sub"},
+        {"target": 1, "message": add},
+        {"target": "sub", "message": 1},
+    ):
         assert actors.send(Message("1", "route", payload)).code == "validation_failed"
     sub.close()
 
@@ -247,7 +255,12 @@ def test_stats_counts_members_messages_errors_and_tells_the_uptime() -> None:
     actors.send("sub/nobody", ASK)
     actors.future("sub/nobody", ASK).get()
     assert sub.send(Message("1", "stats")).data == {"messages": 2, "errors": 2, "members": 0, "uptime": 7.5}
-    assert actors.send(Message("1", "stats")).data == {"messages": 3, "errors": 3, "members": 2, "uptime": 7.5}
+    assert actors.send(Message("1", "stats")).data == {
+        "messages": 3,
+        "errors": 3,
+        "members": 2,
+        "uptime": 7.5,
+    }
     world.shutdown()
 
 

@@ -182,7 +182,9 @@ class TestSendPrimitiveInvariant:
         hints = get_type_hints(Send.__call__)
         assert (hints["target_id"], hints["message"], hints["return"]) == (str, Message, Response)
         required = [
-            name for name, one in inspect.signature(Send.__call__).parameters.items() if one.default is one.empty
+            name
+            for name, one in inspect.signature(Send.__call__).parameters.items()
+            if one.default is one.empty
         ]
         assert required == ["self", "target_id", "message"]
 
@@ -261,7 +263,9 @@ class TestBridgeInvariant:
         assert world.actors.send("counter", Message("1", "stats")).data == 0  # for the actor
         wrong: Any = world.actors.send
         for arguments in ((), ("counter", ASK, "more")):
-            with pytest.raises(TypeError, match=rf"\(message\) or \(target_id, message\), not {len(arguments)}"):
+            with pytest.raises(
+                TypeError, match=rf"\(message\) or \(target_id, message\), not {len(arguments)}"
+            ):
                 wrong(*arguments)
 
 
@@ -394,7 +398,13 @@ class TestCompleteExampleTaskGraph:
 
             return receive
 
-        graph = {"design": [], "build": ["design"], "test": ["build"], "docs": ["design"], "ship": ["test", "docs"]}
+        graph = {
+            "design": [],
+            "build": ["design"],
+            "test": ["build"],
+            "docs": ["design"],
+            "ship": ["test", "docs"],
+        }
         for id, after in graph.items():
             before = [other for other, needs in graph.items() if id in needs]
             world.register(id, task, {"id": id, "after": after, "before": before})
