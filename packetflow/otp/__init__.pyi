@@ -59,9 +59,14 @@ from packetflow.otp.messages import Message as Message
 from packetflow.otp.messages import Receive as Receive
 from packetflow.otp.messages import Response as Response
 from packetflow.otp.ref import Ref as Ref
-from packetflow.otp.requests import Request as Request
+from packetflow.otp.requests import RequestId as RequestId
+from packetflow.otp.requests import RequestIds as RequestIds
+from packetflow.otp.requests import RequestResult as RequestResult
+from packetflow.otp.requests import check_response as check_response
+from packetflow.otp.requests import multi_call as multi_call
 from packetflow.otp.requests import receive_response as receive_response
 from packetflow.otp.requests import send_request as send_request
+from packetflow.otp.requests import wait_response as wait_response
 from packetflow.otp.router import Router as Router
 from packetflow.otp.server import GenServer as GenServer
 from packetflow.otp.signals import Monitor as Monitor

@@ -15,7 +15,7 @@ from packetflow.otp.hosting import USUAL, Hosted, Hosting, Members
 from packetflow.otp.messages import Actor, ActorFactory, Message, Response
 from packetflow.otp.process import DEAD
 from packetflow.otp.ref import Ref
-from packetflow.otp.requests import Request, receive_response, send_request
+from packetflow.otp.requests import RequestId, receive_response, send_request
 from packetflow.otp.supervisor import Supervisor
 from packetflow.otp.system import System
 
@@ -29,19 +29,19 @@ class Future:
     __slots__ = ("_found", "_passed", "_target_id")
 
     def __init__(self, found: Any, target_id: str, passed: Passed) -> None:
-        self._found = found if isinstance(found, Request) else _response(found, target_id, passed)
+        self._found = found if isinstance(found, RequestId) else _response(found, target_id, passed)
         self._target_id = target_id
         self._passed = passed
 
     @property
     def ready(self) -> bool:
         """Whether `get` would return at once."""
-        return not isinstance(self._found, Request) or self._found.ready
+        return not isinstance(self._found, RequestId) or self._found.done
 
     def get(self, timeout: float | None = 5.0) -> Response:
         """Waits for the response, `timeout` seconds at most (None: no limit). Asked again, it gives the same."""
         found = self._found
-        if not isinstance(found, Request):
+        if not isinstance(found, RequestId):
             return found
         try:
             answer = receive_response(found, timeout)
@@ -191,11 +191,7 @@ class ActorSystem:
     def future(self, target_id: str, message: Message, /) -> Future:
         """Sends a message to a member, or to one below, and goes on: `Future.get` waits for the response."""
         found, target_id, message, passed = self._find(target_id, message)
-        if isinstance(found, Ref):
-            try:
-                found = send_request(found, message)
-            except errors.CallFailed as error:
-                found = error
+        found = send_request(found, message) if isinstance(found, Ref) else found
         return Future(found, target_id, passed)
 
     def _find(self, *arguments: Any) -> tuple[Any, str, Message, Passed]:

@@ -141,20 +141,16 @@ def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> 
     check_cycle(request.caller, target)
     limit = target.server.mailbox_limit
     if limit is not None and is_full(target, limit):
-        policy = target.server.mailbox_full
-        if policy == "drop_oldest":
-            push_out_oldest(target, limit)
-        elif policy != "block":
+        if target.server.mailbox_full != "block":
             target.bond().dropped += 1
             raise MailboxFull(target.ref, limit)
-        else:
-            before = target.scheduler.monotonic()
-            wait_for_room(request.caller, target, timeout, deadline)
-            if timeout is not None:
-                spent = target.scheduler.monotonic() - before
-                until = before + timeout
-                deadline = until if deadline is None else min(deadline, until)
-                timeout = max(0.0, timeout - spent)
+        before = target.scheduler.monotonic()
+        wait_for_room(request.caller, target, timeout, deadline)
+        if timeout is not None:
+            spent = target.scheduler.monotonic() - before
+            until = before + timeout
+            deadline = until if deadline is None else min(deadline, until)
+            timeout = max(0.0, timeout - spent)
     target.scheduler.deliver(target, request)
     if limit is not None:
         let_in_next(target, limit)
@@ -216,26 +212,29 @@ def check_cycle(caller: Process | None, target: Process) -> None:
 
 
 def is_full(target: Process, limit: int) -> bool:
-    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count."""
+    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count.
+
+    One that drops its oldest is never full: room is made here.
+    """
     mailbox = target.mailbox
     if mailbox is None or len(mailbox) < limit:
         return False
-    return sum(1 for item in mailbox if _counts(item)) >= limit
-
-
-def _counts(item: Any) -> bool:
-    return not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
-
-
-def push_out_oldest(target: Process, limit: int) -> None:
-    """Makes room in a full mailbox that drops the oldest. Who waits for an answer to it is told: MailboxFull."""
-    mailbox = target.mailbox or ()
-    oldest = next((item for item in mailbox if _counts(item)), None)
-    if target.mailbox is not None and oldest is not None:
-        target.mailbox.remove(oldest)
-        target.bond().dropped += 1
-        if isinstance(oldest, Call):
-            turn.answer(oldest, Failed(lambda timeout: MailboxFull(target.ref, limit)))
+    counted = [
+        place
+        for place, item in enumerate(mailbox)
+        if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
+    ]
+    if len(counted) < limit:
+        return False
+    if target.server.mailbox_full != "drop_oldest":
+        return True
+    oldest = mailbox[counted[0]]
+    del mailbox[counted[0]]
+    target.bond().dropped += 1
+    if isinstance(oldest, Call):
+        error = MailboxFull(target.ref, limit)
+        turn.answer(oldest, Failed(lambda timeout: error))
+    return False
 
 
 def wait_for_room(
@@ -315,10 +314,8 @@ def _tell(target: Process, kind: int, message: Any) -> None:
     if current is not None:
         limit = target.server.mailbox_limit
         if limit is not None and is_full(target, limit):
-            if target.server.mailbox_full != "drop_oldest":
-                target.bond().dropped += 1
-                return
-            push_out_oldest(target, limit)
+            target.bond().dropped += 1
+            return
         if target.mailbox is None:
             target.mailbox = deque()
         target.mailbox.append((kind, message))

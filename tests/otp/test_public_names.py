@@ -19,13 +19,88 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "packetflow" / "otp"
 
 NAMES = """
-ActorContext ActorFactory ActorSystem Actor AlreadyPresent AlreadyStarted Backoff Behaviour Branch CallCycle CallFailed
-CallTimeout ChildCount ChildError ChildInfo ChildNotFound ChildRestarting ChildRunning ChildSpec Clock Continue Down
-DynamicSupervisor Envelope Exit Future GenServer Hosting HubBlocked IGNORE MailboxFull Member Message Monitor NameTaken
-NoProcess NoReply NotAnActor PacketFlowError Receive Ref Remote Reply Request Response Router Send ServerExited SpecError
-StartFailed Statistics Stop Supervisor System TRACE Timer TooManyChildren WrongThread
-actor_context call cast change_code demonitor exit_signal get_state kill link monitor receive_response reply send
-send_request start_actor statistics stop tree unlink
+IGNORE
+TRACE
+Actor
+ActorContext
+ActorFactory
+ActorSystem
+AlreadyPresent
+AlreadyStarted
+Backoff
+Behaviour
+Branch
+CallCycle
+CallFailed
+CallTimeout
+ChildCount
+ChildError
+ChildInfo
+ChildNotFound
+ChildRestarting
+ChildRunning
+ChildSpec
+Clock
+Continue
+Down
+DynamicSupervisor
+Envelope
+Exit
+Future
+GenServer
+Hosting
+HubBlocked
+MailboxFull
+Member
+Message
+Monitor
+NameTaken
+NoProcess
+NoReply
+NotAnActor
+PacketFlowError
+Receive
+Ref
+Remote
+Reply
+RequestId
+RequestIds
+RequestResult
+Response
+Router
+Send
+ServerExited
+SpecError
+StartFailed
+Statistics
+Stop
+Supervisor
+System
+Timer
+TooManyChildren
+WrongThread
+actor_context
+call
+cast
+change_code
+check_response
+demonitor
+exit_signal
+get_state
+kill
+link
+monitor
+multi_call
+receive_response
+reply
+send
+send_request
+start_actor
+statistics
+stop
+tree
+unlink
+wait_response
 """
 
 
@@ -52,7 +127,7 @@ def test_the_stub_and_the_lazy_root_name_the_same_from_the_same_homes() -> None:
 
 def test_a_public_class_shows_no_attribute_of_the_runtimes_that_is_not_meant_for_users() -> None:
     """What is private begins with an underscore: the slots of every value that users hold."""
-    for name in ("Ref", "Request", "Monitor", "Future", "Send", "Member", "ActorContext", "Timer"):
+    for name in ("Ref", "RequestId", "Monitor", "Future", "Send", "Member", "ActorContext", "Timer"):
         slots = getattr(packetflow.otp, name).__slots__
         public = {slot for slot in slots if not slot.startswith("_")}
         assert public <= {"node", "id", "incarnation", "ref", "due"}, name

@@ -167,7 +167,7 @@ def test_a_handler_knows_until_when_its_caller_waits() -> None:
     told: list[Any] = []
     cast(ref, lambda context: told.append(times(context)))
     request = send_request(ref, times)
-    assert receive_response(request, 10.0) == (90.0, 10.0)
+    assert receive_response(request, 10.0) == (None, None)  # nobody knows yet how long it will be waited for
     assert told == [(None, None)]
     system.shutdown()
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 from typing import Any
 from packetflow.otp import (
-    ActorContext, GenServer, Ref, System, call, cast, receive_response, send, send_request, start_actor,
+    ActorContext, GenServer, Ref, System, call, cast, send, start_actor,
 )
 
 class Adder(GenServer[int, str]):
@@ -51,10 +51,6 @@ system.send(adder, "five")  # error
 measured = start_actor(length, system=system)
 size: int = call(measured, "text")
 call(measured, 5)  # error: it takes a text
-request = send_request(measured, "text")
-size = receive_response(request)
-word: str = receive_response(request)  # error: it answers a number
-send_request(measured, 5)  # error
 
 wide: Ref[int | str, None] = start_actor(either, system=system)
 narrow: Ref[int, object] = wide  # who takes both takes one, and a None is an object
