@@ -181,9 +181,13 @@ class ActorSystem:
         if len(arguments) not in (1, 2):
             raise TypeError(f"send takes (message) or (target_id, message), not {len(arguments)} arguments")
         found, target_id, message, passed = self._find(*arguments)
-        if isinstance(found, Ref):
+        if isinstance(found, Ref | Hosted):
             try:
-                found = call(found, message, timeout)
+                found = (
+                    found.call(message, timeout)
+                    if isinstance(found, Hosted)
+                    else call(found, message, timeout)
+                )
             except errors.CallFailed as error:
                 found = error
         return _response(found, target_id, passed)
@@ -191,11 +195,11 @@ class ActorSystem:
     def future(self, target_id: str, message: Message, /) -> Future:
         """Sends a message to a member, or to one below, and goes on: `Future.get` waits for the response."""
         found, target_id, message, passed = self._find(target_id, message)
-        found = send_request(found, message) if isinstance(found, Ref) else found
-        return Future(found, target_id, passed)
+        found = found.ref or found if isinstance(found, Hosted) else found
+        return Future(send_request(found, message) if isinstance(found, Ref) else found, target_id, passed)
 
     def _find(self, *arguments: Any) -> tuple[Any, str, Message, Passed]:
-        """Who is meant (a Ref, else the response itself), by which id, by which message, and the systems on the way."""
+        """Who is meant (else the response itself), by which id, by which message, and the systems on the way."""
         at: Any = self
         passed, message, target_id = [self], arguments[-1], str(arguments[0])
         steps = target_id.split("/") if len(arguments) == 2 else []
@@ -226,8 +230,6 @@ class ActorSystem:
             system._messages += 1
         if at is None:
             at = _failure("not_found", f"Actor not found: {target_id}")
-        elif isinstance(at, Hosted):
-            at = at.ref or _failure("unavailable", f"Actor not running: {target_id}")
         return at, target_id, message, passed
 
 
@@ -245,7 +247,7 @@ def _invalid(error: str) -> Response:
 
 def _response(answer: Any, target_id: str, passed: Passed) -> Response:
     """What a wait gave, as a response; failures are counted by all systems on the way."""
-    if isinstance(answer, errors.NoProcess):
+    if isinstance(answer, errors.NoProcess | Hosted):  # not started yet, or dead
         answer = _failure("unavailable", f"Actor not running: {target_id}")
     elif isinstance(answer, errors.ServerExited) and isinstance(answer.reason, BaseException):
         answer = _failure("execution_failed", errors.reason_text(answer.reason))

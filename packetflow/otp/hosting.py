@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from packetflow.otp.calls import call
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart
-from packetflow.otp.errors import SpecError
+from packetflow.otp.errors import NoProcess, SpecError
 from packetflow.otp.messages import Response
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
@@ -52,7 +53,7 @@ class Hosting:
 class Hosted:
     """How one actor is made, again and again, and where it lives now."""
 
-    __slots__ = ("data", "factory", "ref", "send", "spec")
+    __slots__ = ("data", "factory", "id", "keeper", "ref", "send", "spec")
 
     def __init__(
         self, id: str, actor: Any, data: Any, send: Any, hosting: Hosting, prefix: str | None
@@ -62,8 +63,26 @@ class Hosted:
         _check_factory(self.factory)
         self.data = data
         self.send = send
+        self.id = id
         self.ref: Ref | None = None
+        self.keeper: Ref | None = None  # its supervisor
         self.spec = hosting.spec(id, None if prefix is None else f"{prefix}{id}", self)
+
+    def call(self, message: Any, timeout: float | None) -> Any:
+        """Calls it, as `calls.call` does. Raises what that raises."""
+        try:
+            return call(self._living(), message, timeout)
+        except NoProcess:
+            if self.keeper is None:
+                raise
+        # It may be between two lives. When its supervisor has answered, it has begun the next, or it is down.
+        Supervisor.which_children(self.keeper, timeout)
+        return call(self._living(), message, timeout)
+
+    def _living(self) -> Ref:
+        if self.ref is None:
+            raise NoProcess(self.id)
+        return self.ref
 
 
 class Members(Supervisor):
@@ -81,6 +100,8 @@ class ActorProcess(GenServer):
     def init(self, hosted: Hosted) -> None:
         """Has the actor made. Who sends it something meanwhile, waits."""
         hosted.ref = self.ref
+        parent = self._process.parent
+        hosted.keeper = None if parent is None else parent.ref
         made = hosted.factory(hosted.data, hosted.send)
         self._receive = getattr(made, "send", made)
         if not callable(self._receive):

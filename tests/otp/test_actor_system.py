@@ -117,9 +117,27 @@ def test_who_dies_too_often_is_down_and_takes_nobody_along(actors: ActorSystem) 
 def test_restart_is_the_hosts_choice(actors: ActorSystem, system: System, restart: Any) -> None:
     member = actors.register("worker", worker, None, Hosting(restart=restart))
     kill(system.find("shop/worker"))
-    gevent.idle()  # its supervisor has its turn
     alive = member.send(do(lambda kept, send: "here")).data == "here"
     assert alive is (restart != "temporary")
+
+
+def test_who_sends_between_two_lives_waits_for_the_next(actors: ActorSystem, system: System) -> None:
+    gate = Event()
+    gate.set()
+
+    def slow_to_make(data: Any, send: Send) -> Receive:
+        gate.wait()
+        return worker(data, send)
+
+    member = actors.register("worker", slow_to_make, None)
+    gate.clear()
+    kill(system.find("shop/worker"))
+    assert member.send(do(lambda kept, send: 1), timeout=0.01).code == "timeout"
+    waiting = gevent.spawn(member.send, do(lambda kept, send: "the new one"))
+    gevent.idle()
+    assert not waiting.ready()
+    gate.set()
+    assert waiting.get(timeout=5).data == "the new one"
 
 
 def test_a_backoff_is_the_hosts_choice(actors: ActorSystem, system: System) -> None:
@@ -307,7 +325,6 @@ def test_an_actor_that_is_made_already_can_be_registered(actors: ActorSystem, sy
     member = actors.register("made", made)
     assert member.send(Message("1", "add", 1)).data == 6
     kill(system.find("shop/made"))
-    until(lambda: system.whereis("shop/made"))
     assert member.send(Message("1", "add", 1)).data == 7  # it can't be made anew: it goes on
 
 
