@@ -180,12 +180,17 @@ class ActorSystem:
         """
         if len(arguments) not in (1, 2):
             raise TypeError(f"send takes (message) or (target_id, message), not {len(arguments)} arguments")
-        found, target_id, message, passed = self._find(*arguments)
+        found: Any = self._members.get(arguments[0]) if arguments[0].__class__ is str else None
+        if found.__class__ is Hosted and arguments[-1].__class__ is Message:  # most often it is one of ours
+            (target_id, message), passed = arguments, [self]
+            self._messages += 1
+        else:
+            found, target_id, message, passed = self._find(*arguments)
         if isinstance(found, Ref | Hosted):
             try:
                 found = (
                     found.call(message, timeout)
-                    if isinstance(found, Hosted)
+                    if found.__class__ is Hosted
                     else call(found, message, timeout)
                 )
             except errors.CallFailed as error:
@@ -247,6 +252,8 @@ def _invalid(error: str) -> Response:
 
 def _response(answer: Any, target_id: str, passed: Passed) -> Response:
     """What a wait gave, as a response; failures are counted by all systems on the way."""
+    if answer.__class__ is Response and answer.success:
+        return answer
     if isinstance(answer, errors.NoProcess | Hosted):  # not started yet, or dead
         answer = _failure("unavailable", f"Actor not running: {target_id}")
     elif isinstance(answer, errors.ServerExited) and isinstance(answer.reason, BaseException):
@@ -255,7 +262,6 @@ def _response(answer: Any, target_id: str, passed: Passed) -> Response:
         answer = _failure(answer.code, str(answer))
     elif answer.__class__ is not Response:
         answer = _failure("contract_violated", f"{target_id} answered {answer!r}; accepted is a Response")
-    if not answer.success:
-        for system in passed:
-            system._errors += 1
+    for system in passed:
+        system._errors += 1
     return answer  # type: ignore[no-any-return]

@@ -70,19 +70,17 @@ class Hosted:
 
     def call(self, message: Any, timeout: float | None) -> Any:
         """Calls it, as `calls.call` does. Raises what that raises."""
+        ref = self.ref
+        if ref is None:
+            raise NoProcess(self.id)
         try:
-            return call(self._living(), message, timeout)
+            return call(ref, message, timeout)
         except NoProcess:
             if self.keeper is None:
                 raise
         # It may be between two lives. When its supervisor has answered, it has begun the next, or it is down.
         Supervisor.which_children(self.keeper, timeout)
-        return call(self._living(), message, timeout)
-
-    def _living(self) -> Ref:
-        if self.ref is None:
-            raise NoProcess(self.id)
-        return self.ref
+        return call(self.ref or ref, message, timeout)
 
 
 class Members(Supervisor):
