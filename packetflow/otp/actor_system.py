@@ -186,15 +186,13 @@ class ActorSystem:
             self._messages += 1
         else:
             found, target_id, message, passed = self._find(*arguments)
-        if isinstance(found, Ref | Hosted):
-            try:
-                found = (
-                    found.call(message, timeout)
-                    if found.__class__ is Hosted
-                    else call(found, message, timeout)
-                )
-            except errors.CallFailed as error:
-                found = error
+        try:
+            if isinstance(found, Hosted):
+                found = found.call(message, timeout)
+            elif isinstance(found, Ref):
+                found = call(found, message, timeout)
+        except errors.CallFailed as error:
+            found = error
         return _response(found, target_id, passed)
 
     def future(self, target_id: str, message: Message, /) -> Future:
