@@ -11,6 +11,7 @@ from packetflow.otp.envelope import Envelope
 from packetflow.otp.process import Call, Job, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import actor
+from packetflow.otp.timeouts import DATED
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -50,9 +51,19 @@ class ActorContext:
 
     @property
     def deadline(self) -> float | None:
-        """When who waits for this message gives up (`system.clock.monotonic()` seconds). None: never, or nobody waits."""
-        # A call without a timeout has no deadline set at all, or 0.
-        return getattr(self._call(), "deadline", 0.0) or None
+        """When who waits for this message gives up, at the earliest (`system.clock.monotonic()` seconds).
+
+        None: never, or nobody waits. It is the call's timeout that counts, not an exact `deadline` that it may have besides.
+        """
+        call = self._call()
+        timeout = getattr(call, "timeout", None)  # not set where there is none
+        if call is None or timeout is None:
+            return None
+        if call.before is DATED:
+            return call.deadline
+        # The hub had no turn since the call was made: its time has not begun to run.
+        scheduler = self._process.scheduler
+        return scheduler.monotonic() + scheduler.timeouts.find(timeout).seconds
 
     @property
     def remaining(self) -> float | None:

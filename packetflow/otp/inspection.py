@@ -124,6 +124,7 @@ class _ChangeCode(Job):
         new._process = process
         new.code_change(type(old).version, dict(old.__dict__))
         process.server = new
+        process.limit = new.mailbox_limit
         self.value = None
 
 

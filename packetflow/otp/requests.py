@@ -88,7 +88,7 @@ def send_request(ref: Ref, message: Any, *, as_message: bool = False) -> Request
             "as_message is for an actor; this greenlet is none's: wait_response, or check_response"
         )
     context = me.gr_context
-    call = Call(None, target, message, caller, None if context is None else context.copy(), 0.0)
+    call = Call(None, target, message, caller, None if context is None else context.copy())
     request = RequestId(ref, call)
     if as_message:
         # Not begun, it costs no stack; whoever has the answer switches to it, as to anybody who waits.
@@ -99,7 +99,7 @@ def send_request(ref: Ref, message: Any, *, as_message: bool = False) -> Request
 
 def request_failed(target: str, error: BaseException, nobody: Process) -> RequestId:
     """A request that could not be sent."""
-    call = Call(None, nobody, None, None, None, 0.0)
+    call = Call(None, nobody, None, None, None)
     call.value = Failed(lambda timeout: error)
     return RequestId(target, call)
 
@@ -276,7 +276,7 @@ def _first(waiting: list[tuple[RequestId, Any]], timeout: float | None) -> Reque
         check_cycle(caller, waiting[0][0]._call.target)
         caller.waiting = waiting[0][0]._call
     # The alarm is a wait of its own: its time is over when this one's is, and the requests go on.
-    bell = Call(me, waiting[0][0]._call.target, None, caller, None, 0.0)
+    bell = Call(me, waiting[0][0]._call.target, None, caller, None)
     alarm = None if timeout is None else scheduler.timers.at(scheduler.monotonic() + timeout, expire, bell)
     for request, _ in waiting:
         request._call.greenlet = me

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, over
 from packetflow.otp import calls, signals
 from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import Call, Process
-from packetflow.otp.ref import M, R, Ref
+from packetflow.otp.ref import Ref
 from packetflow.otp.start import start_process
 
 if TYPE_CHECKING:
+    from packetflow.otp.ref import M, R
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.signals import Monitor
     from packetflow.otp.system import System
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     M2 = TypeVar("M2")
     R2 = TypeVar("R2")
+else:
+    M = TypeVar("M")
+    R = TypeVar("R")
 
 
 class GenServer(Generic[M, R]):

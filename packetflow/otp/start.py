@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
 from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, StartFailed
-from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
+from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
 
@@ -84,7 +85,7 @@ def start_process(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
     name: str | None,
-    timeout: float | None,
+    timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
 ) -> Ref | None:
@@ -106,6 +107,23 @@ def start_process(
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
+    waits: TimeoutClass | None = None
+    worker: Worker | None = None
+    # What may raise (a starter at the end of its recursion) stands before what the others see.
+    if cls.has_own_init() or arguments or keywords:
+        request = waiting_for(process, Init, (arguments, keywords))
+        worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
+    try:
+        if linked and parent is not None:
+            process.bond()
+            parent.bond()
+        if worker is not None and timeout is not None:
+            waits = scheduler.timeouts.exact(timeout)
+            waits.enter(request, scheduler.monotonic())
+    except BaseException:
+        if worker is not None:
+            scheduler.pool.append(worker)
+        raise
     scheduler.processes[number] = process
     if name is not None:
         process.name = name
@@ -113,18 +131,14 @@ def start_process(
     if linked and parent is not None:
         process.bond().links.add(parent)
         parent.bond().links.add(process)
-    if not cls.has_own_init() and not arguments and not keywords:
+    if worker is None:
         return ref
-    request = waiting_for(process, Init, (arguments, keywords))
     process.current = request
-    worker = scheduler.worker_for(process)
+    process.worker = worker
+    worker.process = process
     caller = request.caller
     if caller is not None:
         caller.waiting = request
-    waits: TimeoutClass | None = None
-    if timeout is not None:
-        waits = scheduler.timeouts.exact(timeout)
-        waits.enter(request)
     try:
         worker.switch()
         while request.value is PENDING:

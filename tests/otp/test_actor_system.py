@@ -222,18 +222,13 @@ def test_wrong_hosting_is_named(wrong: dict[str, Any]) -> None:
         Hosting(**wrong)
 
 
-def test_from_another_thread_it_is_a_misuse_and_raises(actors: ActorSystem) -> None:
-    from packetflow.otp import WrongThread
-
+def test_any_thread_may_send_and_wait(actors: ActorSystem) -> None:
     actors.register("a", counter, 1)
-
-    def elsewhere() -> Any:
-        try:
-            return actors.send("a", ASK)
-        except WrongThread as error:
-            return error
-
-    assert isinstance(gevent.get_hub().threadpool.spawn(elsewhere).get(timeout=5), WrongThread)
+    actors.register("worker", worker, None)
+    pool = gevent.get_hub().threadpool
+    assert pool.apply(actors.send, ("a", ASK)).data == 1
+    assert pool.apply(actors.send, ("worker", do(crash))).code == "execution_failed"
+    assert pool.apply(actors.send, ("nobody", ASK)).code == "not_found"
 
 
 # ---- the system as an actor ------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ Statistics
 Stop
 Supervisor
 System
+ThreadGone
 Timer
 TooManyChildren
 WrongThread
