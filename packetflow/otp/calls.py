@@ -313,6 +313,8 @@ def reply(caller: Call, value: Any) -> None:
         bonds = caller.target.bonds
         if bonds is not None:
             bonds.owed.discard(caller)
+            if bonds.trace is not None:
+                bonds.trace.replied(caller, value)
         turn.answer(caller, value)
 
 

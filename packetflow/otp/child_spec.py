@@ -147,6 +147,17 @@ class ChildSpec:
         self.options = options or {}
         self.type = kind
 
+    def without_arguments(self) -> ChildSpec:
+        """The same without its arguments: what is kept of a temporary child, which is never started again."""
+        if not self.arguments and not self.options:
+            return self
+        kept = object.__new__(ChildSpec)
+        for field in ChildSpec.__slots__:
+            setattr(kept, field, getattr(self, field))
+        kept.arguments = ()
+        kept.options = {}
+        return kept
+
     def __repr__(self) -> str:
         return f"<ChildSpec {self.id} {self.restart}>"
 

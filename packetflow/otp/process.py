@@ -16,6 +16,7 @@ from packetflow.otp.answers import UNSET, _Mark
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
+    from packetflow.otp.debugging import Trace
     from packetflow.otp.ref import Ref
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
@@ -97,7 +98,7 @@ class Job(Call):
 
 
 class Bonds:
-    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders."""
+    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders, a trace."""
 
     __slots__ = (
         "dropped",
@@ -109,6 +110,7 @@ class Bonds:
         "monitors",
         "owed",
         "senders",
+        "trace",
     )
 
     def __init__(self) -> None:
@@ -118,6 +120,7 @@ class Bonds:
         self.owed: set[Call] = set()  # taken, and to be answered later
         self.senders: deque[Call] = deque()  # wait for room in my mailbox
         self.dropped = 0
+        self.trace: Trace | None = None  # who is told of each message, see debugging
         self.idle_timer: Timer | None = None
         self.idle_due = 0.0
         self.idle_mark = -1

@@ -107,7 +107,12 @@ def monitor(ref: Ref) -> Monitor:
 
 
 def demonitor(monitor: Monitor, flush: bool = False) -> bool:
-    """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch."""
+    """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch.
+
+    Raises NotAnActor where the watch is that of another actor."""
+    watcher = monitor._watcher
+    if watcher is not None and watcher is not current_process():
+        raise NotAnActor(f"{monitor!r} is {watcher.ref}'s: nobody else may end it")
     return monitor.end(flush)
 
 
@@ -136,7 +141,7 @@ def unlink(ref: Ref) -> None:
 
 
 def exit_signal(ref: Ref, reason: object) -> None:
-    """Sends an exit signal. "normal" does nothing to who does not trap exits; "kill" can't be trapped.
+    """Sends an exit signal. "normal" does nothing to another that does not trap exits; "kill" can't be trapped.
 
     Who traps exits gets `Exit(sender, reason)`; else the process dies at once, without `terminate`.
     """
@@ -146,6 +151,8 @@ def exit_signal(ref: Ref, reason: object) -> None:
         target.scheduler.check_thread()
         if reason == "kill":
             die(target, "killed")
+        elif target is sender and reason == "normal" and not target.server.trap_exits:
+            die(target, "normal")
         else:
             signal(target, ref if sender is None else sender.ref, reason, sender)
     if sender is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
@@ -87,6 +88,7 @@ def start_process(
     timeout: float | None,
     parent: Process | None = None,
     linked: bool = False,
+    watch: Callable[[Ref], object] | None = None,
 ) -> Ref | None:
     """Starts a server. Returns its ref, or None if `init` ignored. Raises StartFailed, NameTaken, WrongThread, HubBlocked."""
     scheduler.check_may_wait()
@@ -113,6 +115,8 @@ def start_process(
     if linked and parent is not None:
         process.bond().links.add(parent)
         parent.bond().links.add(process)
+    if watch is not None:
+        watch(ref)  # before anything of it runs
     if not cls.has_own_init() and not arguments and not keywords:
         return ref
     request = waiting_for(process, Init, (arguments, keywords))

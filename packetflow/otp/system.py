@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import SystemRandom
 from typing import Any, Protocol
 
 import gevent
 from gevent.monkey import get_original
 
-from packetflow.otp import calls, signals
+from packetflow.otp import calls, requests, signals
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import NameTaken, NoProcess
 from packetflow.otp.process import DEAD, Nobody, Process, Worker
@@ -124,6 +124,34 @@ class System:
         ref = self.whereis(target) if isinstance(target, str) else target
         if ref is not None:
             calls.send(ref, message, block)
+
+    def send_request(
+        self, target: Ref | str, message: Any, *, as_message: bool = False
+    ) -> requests.RequestId:
+        """`send_request`, also by name; nobody of that name: the response is NoProcess."""
+        if isinstance(target, Ref):
+            return requests.send_request(target, message, as_message=as_message)
+        holder = self.scheduler.names.get(target)
+        if holder is None:
+            nobody = self.ref_from((self.name, self.incarnation, 0))._process
+            return requests.request_failed(target, NoProcess(target), nobody)
+        return requests.send_request(holder.ref, message, as_message=as_message)
+
+    def multi_call(
+        self, names: Iterable[str], message: Any, timeout: float | None = 5.0
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Calls several servers at once, by their names. Returns the answers by name, and the names of those that gave
+        none within `timeout` seconds, because nobody holds the name or because they died or were too slow."""
+        wanted = list(dict.fromkeys(names))
+        held = {name: holder.ref for name in wanted if (holder := self.scheduler.names.get(name)) is not None}
+        answers, _ = requests.multi_call(held.values(), message, timeout)
+        replies = {name: answers[ref] for name, ref in held.items() if ref in answers}
+        return replies, [name for name in wanted if name not in replies]
+
+    def abcast(self, names: Iterable[str], message: Any) -> None:
+        """`cast` to several servers by their names. Never waits, never fails."""
+        for name in names:
+            self.cast(name, message)
 
     def send_after(self, delay: float, target: Ref | str, message: Any) -> Timer:
         """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left."""
