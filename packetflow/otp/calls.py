@@ -355,6 +355,8 @@ def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> N
     target.scheduler.check_may_wait()
     if target.current is DEAD:
         raise NoProcess(ref)
+    if timeout is not None:
+        target.scheduler.timeouts.find(timeout)  # a wrong one is told before anything is stopped
     request = waiting_for(target, StopRequest, reason)
     check_cycle(request.caller, target)
     target.scheduler.deliver(target, request)

@@ -148,6 +148,8 @@ def visit(ref: Ref, kind: type[SystemMessage], message: Any, timeout: float | No
     """Sends a system message and waits for its answer. Raises what `call` raises."""
     process = living(ref)
     process.scheduler.check_may_wait()
+    if timeout is not None:
+        process.scheduler.timeouts.find(timeout)
     job = waiting_for(process, kind, message)
     check_cycle(job.caller, process)
     process.scheduler.deliver(process, job)

@@ -268,6 +268,8 @@ def _first(waiting: list[tuple[RequestId, Any]], timeout: float | None) -> Reque
             return request._response(timeout, label)
     scheduler = waiting[0][0]._call.target.scheduler
     scheduler.check_may_wait()
+    if timeout is not None:
+        scheduler.timeouts.find(timeout)  # a wrong one is told
     me = getcurrent()
     caller = me.process if me.__class__ is Worker else None
     if len(waiting) == 1 and caller is not None:

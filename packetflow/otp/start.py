@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
-from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, StartFailed
+from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
 from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
@@ -95,7 +95,10 @@ def start_process(
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
+    waits: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
     if name is not None:
+        if not isinstance(name, str) or not name:
+            raise SpecError("name", name, "a text that is not empty, or None")
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
@@ -125,9 +128,7 @@ def start_process(
     caller = request.caller
     if caller is not None:
         caller.waiting = request
-    waits: TimeoutClass | None = None
-    if timeout is not None:
-        waits = scheduler.timeouts.exact(timeout)
+    if waits is not None:
         waits.enter(request)
     try:
         worker.switch()

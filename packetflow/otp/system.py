@@ -11,13 +11,15 @@ from gevent.monkey import get_original
 
 from packetflow.otp import calls, requests, signals
 from packetflow.otp.clock import Clock
-from packetflow.otp.errors import NameTaken, NoProcess
+from packetflow.otp.errors import NameTaken, NoProcess, SpecError
 from packetflow.otp.process import DEAD, Nobody, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import Monitor
 from packetflow.otp.threads import get_ident
 from packetflow.otp.timers import Timer
+
+_FOREVER = float("inf")
 
 
 class Remote(Protocol):
@@ -57,8 +59,11 @@ class System:
         return None if holder is None else holder.ref
 
     def register(self, name: str, ref: Ref) -> None:
-        """Gives a process a name; it loses it when it dies. Raises NameTaken, NoProcess; ValueError if it has another."""
+        """Gives a process a name; it loses it when it dies. Raises NameTaken, NoProcess, SpecError for what is no name;
+        ValueError if it has another."""
         process = ref._process
+        if not isinstance(name, str) or not name:
+            raise SpecError("name", name, "a text that is not empty")
         holder = self.scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
@@ -154,8 +159,17 @@ class System:
             self.cast(name, message)
 
     def send_after(self, delay: float, target: Ref | str, message: Any) -> Timer:
-        """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left."""
+        """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left.
+
+        Raises SpecError for a delay that is no finite number from 0.
+        """
         self.scheduler.check_thread()
+        try:
+            known = 0.0 <= delay < _FOREVER
+        except TypeError:
+            known = False
+        if not known:
+            raise SpecError("delay", delay, "a number of seconds from 0")
         return self.scheduler.timers.after(delay, self._send_late, (target, message))
 
     def _send_late(self, late: tuple[Ref | str, Any]) -> None:
