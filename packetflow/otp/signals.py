@@ -109,10 +109,10 @@ def monitor(ref: Ref) -> Monitor:
 def demonitor(monitor: Monitor, flush: bool = False) -> bool:
     """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch.
 
-    Raises NotAnActor where the watch is that of another actor."""
-    watcher = monitor._watcher
-    if watcher is not None and watcher is not current_process():
-        raise NotAnActor(f"{monitor!r} is {watcher.ref}'s: nobody else may end it")
+    Raises NotAnActor in an actor that ends the watch of another one."""
+    watcher, me = monitor._watcher, current_process()
+    if watcher is not None and me is not None and watcher is not me:
+        raise NotAnActor(f"{monitor!r} is {watcher.ref}'s: no other actor may end it")
     return monitor.end(flush)
 
 

@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 
 class Init(Job):
-    """Runs `init`. message is (arguments, keywords). Its value is the new ref, or IGNORE."""
+    """Runs `init`. message is (arguments, keywords, linked). Its value is the new ref, or IGNORE."""
 
     __slots__ = ()
 
     def perform(self, process: Process) -> Any:
         """Runs `init` and reads what it returned."""
-        arguments, keywords = self.message
+        arguments, keywords, _ = self.message
         result = process.server.init(*arguments, **keywords)
         if process.current is not self:
             return None  # killed meanwhile
         if result is None:
-            self._settle(process.ref)
+            self._started(process)
             return None
         if isinstance(result, Continue):
-            self._settle(process.ref)
+            self._started(process)
             return result
         if isinstance(result, NoReply):
-            self._settle(process.ref)
+            self._started(process)
             if result.timeout is not None:
                 start_idling(process, result.timeout)
             return None
@@ -57,6 +57,12 @@ class Init(Job):
         self._refuse(process, error)
         return True
 
+    def _started(self, process: Process) -> None:
+        # Linked only now: a start that fails is told by the start, and by no exit signal besides.
+        if self.message[2] and process.parent is not None:
+            _link(process, process.parent)
+        self._settle(process.ref)
+
     def _settle(self, value: Any) -> None:
         if self.value is PENDING:
             self.value = value
@@ -71,11 +77,6 @@ class Init(Job):
 
     def _vanish(self, process: Process, reason: object) -> None:
         process.parent = None  # the starter learns of it by its start, and needs no signal
-        if process.bonds is not None:
-            for other in process.bonds.links:
-                if other.bonds is not None:
-                    other.bonds.links.discard(process)
-            process.bonds.links.clear()
         die(process, reason)
 
 
@@ -115,14 +116,13 @@ def start_process(
     if name is not None:
         process.name = name
         scheduler.names[name] = process
-    if linked and parent is not None:
-        process.bond().links.add(parent)
-        parent.bond().links.add(process)
     if watch is not None:
         watch(ref)  # before anything of it runs
     if not cls.has_own_init() and not arguments and not keywords:
+        if linked and parent is not None:
+            _link(process, parent)
         return ref
-    request = waiting_for(process, Init, (arguments, keywords))
+    request = waiting_for(process, Init, (arguments, keywords, linked))
     process.current = request
     worker = scheduler.worker_for(process)
     caller = request.caller
@@ -157,6 +157,11 @@ def start_process(
         except ServerExited as error:
             raise StartFailed(process.label(), error.reason) from error
     return ref
+
+
+def _link(process: Process, parent: Process) -> None:
+    process.bond().links.add(parent)
+    parent.bond().links.add(process)
 
 
 def _abandon(process: Process) -> None:

@@ -76,7 +76,12 @@ def test_a_spec_of_one_has_a_supervisors_defaults() -> None:
         "permanent",
         "infinity",
     )
-    assert plain.options == {"max_children": None, "max_restarts": 3, "max_seconds": 5.0, "extra_arguments": ()}
+    assert plain.options == {
+        "max_children": None,
+        "max_restarts": 3,
+        "max_seconds": 5.0,
+        "extra_arguments": (),
+    }
     own = DynamicSupervisor.child(id="id", restart="temporary", shutdown="infinity")
     assert (own.id, own.restart, own.shutdown) == ("id", "temporary", "infinity")
 
@@ -90,7 +95,9 @@ def test_a_spec_of_one_has_a_supervisors_defaults() -> None:
         ("extra_arguments", {"extra_arguments": -1}),
     ],
 )
-def test_a_wrong_option_is_named_and_nothing_starts(system: System, field: str, options: dict[str, Any]) -> None:
+def test_a_wrong_option_is_named_and_nothing_starts(
+    system: System, field: str, options: dict[str, Any]
+) -> None:
     with pytest.raises(SpecError) as refused:
         pool_of(system, **options)
     assert refused.value.field == field
@@ -143,7 +150,9 @@ def test_max_children_of_none_at_all(system: System) -> None:
         ("permanent", "whatever", 1),
     ],
 )
-def test_who_comes_back_and_who_is_forgotten(system: System, restart: Any, reason: object, active: int) -> None:
+def test_who_comes_back_and_who_is_forgotten(
+    system: System, restart: Any, reason: object, active: int
+) -> None:
     pool = pool_of(system)
     end(system, add(pool, restart=restart), reason)
     assert DynamicSupervisor.count_children(pool) == (active, active, 0, active)
@@ -305,7 +314,9 @@ def test_the_arguments_of_temporary_children_are_not_kept(system: System) -> Non
 @pytest.mark.parametrize("supervisors", [False, True])
 def test_many_are_counted_by_their_type(system: System, supervisors: bool) -> None:
     pool = pool_of(system)
-    spec = Supervisor.child([], restart="temporary") if supervisors else ChildSpec(Puppet, restart="temporary")
+    spec = (
+        Supervisor.child([], restart="temporary") if supervisors else ChildSpec(Puppet, restart="temporary")
+    )
     for count in (200, 400):
         for _ in range(200):
             DynamicSupervisor.start_child(pool, spec)
@@ -336,7 +347,8 @@ class Obstinate(Trapper):
 
 
 @pytest.mark.parametrize(
-    ("shutdown", "reason"), [("brutal_kill", "killed"), ("infinity", "shutdown"), (1.0, "shutdown"), (0, "shutdown")]
+    ("shutdown", "reason"),
+    [("brutal_kill", "killed"), ("infinity", "shutdown"), (1.0, "shutdown"), (0, "shutdown")],
 )
 def test_all_children_end_as_their_shutdown_says(system: System, shutdown: Any, reason: str) -> None:
     class Idle(GenServer):

@@ -91,7 +91,10 @@ def test_waiting_may_time_out_and_go_on(system: System) -> None:
 def test_receiving_that_times_out_abandons_the_request(system: System) -> None:
     gate = Event()
     ref = Puppet.start(system=system)
-    blocked, queued = send_request(ref, after(gate)), send_request(ref, lambda server, caller: server.seen.append("ran"))
+    blocked, queued = (
+        send_request(ref, after(gate)),
+        send_request(ref, lambda server, caller: server.seen.append("ran")),
+    )
     for request in (blocked, queued):
         assert isinstance(failure_of(receive_response, request, 0.01), CallTimeout)
     gate.set()
@@ -445,7 +448,9 @@ def test_multi_call_tells_who_answered_and_who_did_not(system: System) -> None:
         def handle_call(self, request: Any, caller: Any) -> Any:
             return gate.wait() if self.slow else (self.ref.id, request)
 
-    quick, slow = (Named.start(way, name=name, system=system) for way, name in ((False, "quick"), (True, "slow")))
+    quick, slow = (
+        Named.start(way, name=name, system=system) for way, name in ((False, "quick"), (True, "slow"))
+    )
     replies, bad = system.multi_call(["quick", "nobody", "slow"], "hello", 0.05)
     assert replies == {"quick": (quick.id, "hello")}
     assert bad == ["nobody", "slow"]

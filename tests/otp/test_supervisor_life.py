@@ -79,7 +79,10 @@ def test_children_that_raise_fail_the_start_with_that_reason(system: System) -> 
 
 
 def test_a_temporary_child_that_ignores_leaves_no_spec_at_the_start(system: System) -> None:
-    specs = [ChildSpec(Puppet, lambda s: IGNORE, id="a", restart="temporary"), *journals([], "b", restart="temporary")]
+    specs = [
+        ChildSpec(Puppet, lambda s: IGNORE, id="a", restart="temporary"),
+        *journals([], "b", restart="temporary"),
+    ]
     tree = Supervisor.start(specs, system=system)
     assert ids(tree) == {"b": "running"}
     assert Supervisor.count_children(tree) == (1, 1, 0, 1)
@@ -94,7 +97,9 @@ def test_a_temporary_child_that_ignores_leaves_no_spec_at_the_start(system: Syst
         lambda: failure_of(crash(StartFailed("x", "y"))),
     ],
 )
-def test_a_callable_that_starts_nobody_is_the_askers_error_and_leaves_no_spec(system: System, start: Any) -> None:
+def test_a_callable_that_starts_nobody_is_the_askers_error_and_leaves_no_spec(
+    system: System, start: Any
+) -> None:
     tree = Supervisor.start([], system=system)
     assert isinstance(failure_of(Supervisor.start_child, tree, ChildSpec(start, id="a")), StartFailed)
     assert ids(tree) == {}
@@ -112,7 +117,9 @@ def test_a_restart_by_request_that_fails_keeps_the_spec_undefined(system: System
 def test_a_child_whose_name_somebody_else_holds_does_not_start(system: System) -> None:
     holder = Puppet.start(name="registered", system=system)
     tree = Supervisor.start([], system=system)
-    error = failure_of(Supervisor.start_child, tree, ChildSpec(Puppet, name="registered", restart="transient"))
+    error = failure_of(
+        Supervisor.start_child, tree, ChildSpec(Puppet, name="registered", restart="transient")
+    )
     assert isinstance(error.reason, NameTaken)
     assert error.reason.holder == holder
     assert system.find("registered") == holder
@@ -167,7 +174,9 @@ def get_current(system: System, ref: Ref) -> Any:
     return getattr(ref._process.current, "message", None)
 
 
-def test_a_child_that_is_linked_or_unlinked_from_its_supervisor_is_stopped_all_the_same(system: System) -> None:
+def test_a_child_that_is_linked_or_unlinked_from_its_supervisor_is_stopped_all_the_same(
+    system: System,
+) -> None:
     class Naughty(GenServer):
         def init(self, supervisor: list[Ref]) -> None:
             unlink(supervisor[0])
@@ -392,7 +401,9 @@ def test_a_tree_restarts_its_subtrees_without_their_dynamic_children(system: Sys
     assert names(again["sup2"]) == names(again["sup3"]) == []
 
 
-@pytest.mark.parametrize("how", ["kill the supervisor", "kill the worker", "stop the worker", "restart the worker"])
+@pytest.mark.parametrize(
+    "how", ["kill the supervisor", "kill the worker", "stop the worker", "restart the worker"]
+)
 def test_names_below_are_held_again_whatever_ended(system: System, how: str) -> None:
     inner = Supervisor.child([ChildSpec(Puppet, name="server")], name="sup2", strategy="one_for_all")
     top = Supervisor.start([inner], strategy="one_for_all", system=system)
@@ -551,7 +562,9 @@ def test_the_life_of_a_child(system: System) -> None:
 
 def test_a_child_by_name_is_there_again_after_it_stopped(system: System) -> None:
     tree = Supervisor.start([ChildSpec(Puppet, name="stack")], name="my_sup", system=system)
-    assert Supervisor.which_children(system.find("my_sup")) == [("stack", system.find("stack"), "worker", "running")]
+    assert Supervisor.which_children(system.find("my_sup")) == [
+        ("stack", system.find("stack"), "worker", "running")
+    ]
     before = system.find("stack")
     assert system.call("stack", lambda server, caller: Stop("normal", reply="bye")) == "bye"
     until(lambda: system.whereis("stack") not in (None, before))

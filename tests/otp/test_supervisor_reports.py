@@ -87,7 +87,9 @@ def test_a_child_that_does_not_start_with_its_supervisor_is_told_and_one_by_requ
     assert len(reports()) == 1, "who asked has it"
 
 
-def test_a_restart_that_fails_and_the_end_of_it_are_told_in_their_order(system: System, reports: Reports) -> None:
+def test_a_restart_that_fails_and_the_end_of_it_are_told_in_their_order(
+    system: System, reports: Reports
+) -> None:
     fault = OSError("still broken")
     broken: list[bool] = []
 
@@ -131,7 +133,9 @@ def test_a_child_that_had_to_be_killed_at_its_shutdown_is_told(system: System, r
     )
     ref = system.find("a")
     stop(tree, "shutdown")
-    assert reports() == [SupervisorReport(tree, "shutdown_error", "killed", "a", ref, "permanent", 0.01, "worker")]
+    assert reports() == [
+        SupervisorReport(tree, "shutdown_error", "killed", "a", ref, "permanent", 0.01, "worker")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,9 @@ class First(Supervisor):
         return journals(log, "ab")
 
 
-def test_change_code_upgrades_a_supervisor_to_the_children_and_options_of_its_new_class(system: System) -> None:
+def test_change_code_upgrades_a_supervisor_to_the_children_and_options_of_its_new_class(
+    system: System,
+) -> None:
     class Second(First):
         strategy = "rest_for_one"
         max_restarts = 10
@@ -186,7 +188,9 @@ def test_change_code_upgrades_a_supervisor_to_the_children_and_options_of_its_ne
     fall(system, "b")
     assert log == ["+a", "+b", "+c", "-c", "+b", "+c"]
     server: Any = tree._process.server
-    assert (server._intensity.limit, server._intensity.seconds) == (10, 60.0), "what was given at the start stays"
+    assert (server._intensity.limit, server._intensity.seconds) == (10, 60.0), (
+        "what was given at the start stays"
+    )
 
 
 def test_a_new_class_that_ignores_changes_nothing_but_the_class(system: System) -> None:
@@ -236,7 +240,9 @@ def test_a_dynamic_supervisors_options_can_be_upgraded_and_its_children_stay(sys
     DynamicSupervisor.start_child(pool, ChildSpec(Puppet, id="a"))
     DynamicSupervisor.upgrade(pool, max_children=1)
     assert DynamicSupervisor.count_children(pool).active == 1
-    assert isinstance(failure_of(DynamicSupervisor.start_child, pool, ChildSpec(Puppet, id="b")), TooManyChildren)
+    assert isinstance(
+        failure_of(DynamicSupervisor.start_child, pool, ChildSpec(Puppet, id="b")), TooManyChildren
+    )
     DynamicSupervisor.upgrade(pool, max_children=None, extra_arguments=(None, ["extra"]))
     other = DynamicSupervisor.start_child(pool, ChildSpec(Puppet, id="b"))
     assert call(other, lambda server, caller: server.seen) == ["extra"]
@@ -245,7 +251,9 @@ def test_a_dynamic_supervisors_options_can_be_upgraded_and_its_children_stay(sys
 @pytest.mark.parametrize(
     "option", [{"max_children": -1}, {"max_restarts": -1}, {"max_seconds": 0}, {"extra_arguments": -1}]
 )
-def test_a_wrong_option_of_a_dynamic_supervisor_changes_nothing(system: System, option: dict[str, Any]) -> None:
+def test_a_wrong_option_of_a_dynamic_supervisor_changes_nothing(
+    system: System, option: dict[str, Any]
+) -> None:
     pool = DynamicSupervisor.start(max_children=1, system=system)
     with pytest.raises(SpecError) as refused:
         DynamicSupervisor.upgrade(pool, **option)
@@ -284,7 +292,11 @@ def test_which_child_of_a_dynamic_supervisor_goes_by_ref(system: System) -> None
     assert isinstance(failure_of(DynamicSupervisor.which_child, pool, pool), ChildNotFound)
     DynamicSupervisor.terminate_child(pool, ref)
     assert isinstance(failure_of(DynamicSupervisor.which_child, pool, ref), ChildNotFound)
-    for ask in (DynamicSupervisor.which_child, DynamicSupervisor.get_childspec, DynamicSupervisor.terminate_child):
+    for ask in (
+        DynamicSupervisor.which_child,
+        DynamicSupervisor.get_childspec,
+        DynamicSupervisor.terminate_child,
+    ):
         with pytest.raises(SpecError, match="Ref"):
             ask(pool, "a")  # type: ignore[arg-type]
     assert DynamicSupervisor.which_children(pool) == []

@@ -297,7 +297,9 @@ def test_a_get_state_that_raises_ends_nothing(system: System) -> None:
     assert call(ref, "alive") == "alive"
 
 
-@pytest.mark.parametrize("ask", [suspend, resume, get_status, get_state, lambda ref: trace(ref, print), untrace])
+@pytest.mark.parametrize(
+    "ask", [suspend, resume, get_status, get_state, lambda ref: trace(ref, print), untrace]
+)
 def test_the_dead_are_asked_nothing(system: System, ask: Any) -> None:
     ref = Puppet.start(system=system)
     kill(ref)
@@ -359,7 +361,11 @@ def test_a_trace_tells_of_continue_stop_and_crash(system: System) -> None:
     trace(ref, events.append)
     assert call(ref, "continue") == "first"
     until(lambda: len(events) == 4)
-    assert short(events)[1:] == [("out", "reply", "first"), ("in", "continue", "on"), ("noreply", "continue", None)]
+    assert short(events)[1:] == [
+        ("out", "reply", "first"),
+        ("in", "continue", "on"),
+        ("noreply", "continue", None),
+    ]
     events.clear()
     failure_of(call, ref, "crash")
     assert [event.kind for event in events] == ["in", "crash"]
@@ -424,7 +430,9 @@ def test_a_server_is_of_its_own_class_again_when_nobody_traces_it(system: System
 
 
 @pytest.mark.parametrize("enough", ["done", "raises"])
-def test_a_sink_that_has_enough_or_raises_is_taken_off_and_the_server_goes_on(system: System, enough: str) -> None:
+def test_a_sink_that_has_enough_or_raises_is_taken_off_and_the_server_goes_on(
+    system: System, enough: str
+) -> None:
     told: list[TraceEvent] = []
 
     def sink(event: TraceEvent) -> Any:
