@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,11 @@ def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
             return value
         assert time.monotonic() < deadline, "the condition did not come true in time"
         gevent.sleep(0.001)
+
+
+def programs(usual: int) -> int:
+    """How many random programs to run: as many as PACKETFLOW_OTP_PROGRAMS says, or as usual."""
+    return int(os.environ.get("PACKETFLOW_OTP_PROGRAMS", usual))
 
 
 class Puppet(GenServer):
