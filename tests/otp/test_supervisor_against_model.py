@@ -108,10 +108,9 @@ class World:
             [(line.id, line.status) for line in Supervisor.which_children(ref)] for ref in self.supervisors()
         ]
 
-    def find(self, id: str) -> Ref:
-        (ref,) = (
-            line.ref for ref in self.supervisors() for line in Supervisor.which_children(ref) if line.id == id
-        )
+    def leaf(self, supervisor: int, id: str) -> Ref:
+        """A leaf of one of the supervisors that live."""
+        ref = Supervisor.which_child(self.supervisors()[supervisor], id).ref
         assert ref is not None
         return ref
 
@@ -216,7 +215,8 @@ def end_a_leaf(kind: str, rest: list[Any], model: ModelWorld, world: World) -> N
     leaves = model.leaves()
     if not leaves:
         return
-    ref = world.find(leaves[rest[0] % len(leaves)][1].spec.id)
+    supervisor, child = leaves[rest[0] % len(leaves)]
+    ref = world.leaf(model.supervisors().index(supervisor), child.spec.id)
     match kind:
         case "end":
             model.leaf_ends(rest[0], rest[1], terminates=True)
