@@ -245,6 +245,17 @@ def test_an_actor_killed_while_it_waits_does_not_go_on(system: System) -> None:
     assert call(servers[0], "alive") == "alive"
 
 
+def test_a_request_of_an_actor_that_is_gone_is_dropped_if_it_still_waits(system: System) -> None:
+    gate = Event()
+    ref, asker = Puppet.start(system=system), Puppet.start(system=system)
+    blocking = send_request(ref, after(gate))
+    call(asker, lambda server, caller: send_request(ref, lambda s, c: s.seen.append("ran")) and None)
+    kill(asker)
+    gate.set()
+    wait_response(blocking, 5)
+    assert call(ref, seen) == []
+
+
 def test_a_request_carries_the_senders_context(system: System) -> None:
     from contextvars import ContextVar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -384,6 +385,16 @@ def test_a_deque_is_a_log_of_the_last_events(system: System) -> None:
     for number in range(5):
         call(ref, ("add", number))
     assert short(log) == [("in", "call", ("add", 4)), ("out", "reply", 10)]
+
+
+def test_a_sink_may_write_the_events_where_it_likes(system: System, tmp_path: Path) -> None:
+    ref = Counter.start(name="counter", system=system)
+    with (tmp_path / "events").open("w") as file:
+        trace(ref, lambda event: print(event.ref, event.kind, event.message, file=file))
+        call(ref, ("add", 44))
+        untrace(ref)
+        call(ref, ("add", 1))
+    assert (tmp_path / "events").read_text() == f"{ref} in ('add', 44)\n{ref} out 44\n"
 
 
 def test_the_same_sink_is_told_once_and_each_can_be_taken_off(system: System) -> None:
