@@ -71,6 +71,7 @@ class ChildSpec:
     """
 
     __slots__ = (
+        "_kept",
         "arguments",
         "backoff",
         "id",
@@ -146,16 +147,20 @@ class ChildSpec:
         self.backoff = backoff
         self.options = options or {}
         self.type = kind
+        self._kept: ChildSpec | None = None  # without_arguments, once it was asked for
 
     def without_arguments(self) -> ChildSpec:
         """The same without its arguments: what is kept of a temporary child, which is never started again."""
         if not self.arguments and not self.options:
             return self
-        kept = object.__new__(ChildSpec)
-        for field in ChildSpec.__slots__:
-            setattr(kept, field, getattr(self, field))
-        kept.arguments = ()
-        kept.options = {}
+        kept = self._kept
+        if kept is None:
+            kept = object.__new__(ChildSpec)
+            for field in ChildSpec.__slots__:
+                setattr(kept, field, getattr(self, field))
+            kept.arguments = ()
+            kept.options = {}
+            self._kept = kept
         return kept
 
     def __repr__(self) -> str:

@@ -19,9 +19,6 @@ from packetflow.otp.signals import Monitor
 from packetflow.otp.threads import get_ident
 from packetflow.otp.timers import Timer
 
-_FOREVER = float("inf")
-
-
 class Remote(Protocol):
     """How other nodes are reached. Set `System.remote` to one; until then they are nobody."""
 
@@ -165,7 +162,7 @@ class System:
         """
         self.scheduler.check_thread()
         try:
-            known = 0.0 <= delay < _FOREVER
+            known = 0.0 <= delay < 1e18
         except TypeError:
             known = False
         if not known:
