@@ -73,6 +73,10 @@ class Continue(Answer):
         self.reply = reply
 
 
+ANSWERS: Final = frozenset((Reply, NoReply, Stop, Continue))
+"""All of them, to be recognised by their class."""
+
+
 class Down(NamedTuple):
     """A monitored process is gone. reason: what it died of; "noproc" if it was not there."""
 

@@ -185,6 +185,7 @@ class _ChangeCode(SystemMessage):
         new._process = process
         new.code_change(type(old).version, dict(old.__dict__))
         process.server = new
+        process.limit = new.mailbox_limit
         if process.bonds is not None and process.bonds.trace is not None:
             process.bonds.trace.follow(new)
 

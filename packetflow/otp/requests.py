@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import gevent
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from packetflow.otp.calls import check_cycle, is_full, raise_failed
+from packetflow.otp.calls import check_cycle, forget_owed, is_full, raise_failed
 from packetflow.otp.errors import CallTimeout, MailboxFull, NoProcess, NotAnActor, SpecError
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Process, Worker
 from packetflow.otp.ref import Ref
@@ -67,6 +67,7 @@ class RequestId:
         if self._call.value is PENDING:
             self._call.value = GONE
             self._call.greenlet = None
+            forget_owed(self._call)
 
     def __repr__(self) -> str:
         return f"<request to {self.ref}{'' if self.done else ', pending'}>"
@@ -88,7 +89,7 @@ def send_request(ref: Ref, message: Any, *, as_message: bool = False) -> Request
             "as_message is for an actor; this greenlet is none's: wait_response, or check_response"
         )
     context = me.gr_context
-    call = Call(None, target, message, caller, None if context is None else context.copy(), 0.0)
+    call = Call(None, target, message, caller, None if context is None else context.copy())
     request = RequestId(ref, call)
     if as_message:
         # Not begun, it costs no stack; whoever has the answer switches to it, as to anybody who waits.
@@ -99,7 +100,7 @@ def send_request(ref: Ref, message: Any, *, as_message: bool = False) -> Request
 
 def request_failed(target: str, error: BaseException, nobody: Process) -> RequestId:
     """A request that could not be sent."""
-    call = Call(None, nobody, None, None, None, 0.0)
+    call = Call(None, nobody, None, None, None)
     call.value = Failed(lambda timeout: error)
     return RequestId(target, call)
 
@@ -113,7 +114,7 @@ def _post(target: Process, call: Call) -> None:
         else:
             answer(call, Failed(lambda timeout: NoProcess(ref)))
         return
-    limit = target.server.mailbox_limit
+    limit = target.limit
     if limit is not None and target.current is not None and is_full(target, limit):
         full = MailboxFull(ref, limit)
         answer(call, Failed(lambda timeout: full))
@@ -276,7 +277,7 @@ def _first(waiting: list[tuple[RequestId, Any]], timeout: float | None) -> Reque
         check_cycle(caller, waiting[0][0]._call.target)
         caller.waiting = waiting[0][0]._call
     # The alarm is a wait of its own: its time is over when this one's is, and the requests go on.
-    bell = Call(me, waiting[0][0]._call.target, None, caller, None, 0.0)
+    bell = Call(me, waiting[0][0]._call.target, None, caller, None)
     alarm = None if timeout is None else scheduler.timers.at(scheduler.monotonic() + timeout, expire, bell)
     for request, _ in waiting:
         request._call.greenlet = me

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
 from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
-from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
+from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
 
@@ -86,7 +87,7 @@ def start_process(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
     name: str | None,
-    timeout: float | None,
+    timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
     watch: Callable[[Ref], object] | None = None,
@@ -112,24 +113,37 @@ def start_process(
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
+    worker: Worker | None = None
+    # What may raise (a starter at the end of its recursion) stands before what the others see.
+    if cls.has_own_init() or arguments or keywords:
+        request = waiting_for(process, Init, (arguments, keywords, linked))
+        worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
+    try:
+        if linked and parent is not None:
+            process.bond()
+            parent.bond()
+        if watch is not None:
+            watch(ref)  # before anything of it runs
+        if worker is not None and waits is not None:
+            waits.enter(request, scheduler.monotonic())
+    except BaseException:
+        if worker is not None:
+            scheduler.pool.append(worker)
+        raise
     scheduler.processes[number] = process
     if name is not None:
         process.name = name
         scheduler.names[name] = process
-    if watch is not None:
-        watch(ref)  # before anything of it runs
-    if not cls.has_own_init() and not arguments and not keywords:
+    if worker is None:
         if linked and parent is not None:
             _link(process, parent)
         return ref
-    request = waiting_for(process, Init, (arguments, keywords, linked))
     process.current = request
-    worker = scheduler.worker_for(process)
+    process.worker = worker
+    worker.process = process
     caller = request.caller
     if caller is not None:
         caller.waiting = request
-    if waits is not None:
-        waits.enter(request)
     try:
         worker.switch()
         while request.value is PENDING:
