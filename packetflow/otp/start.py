@@ -86,7 +86,7 @@ def start_process(
     cls: type[GenServer],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    name: str | None,
+    name: object,  # not yet checked
     timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
