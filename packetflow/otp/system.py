@@ -49,6 +49,7 @@ class System:
         self.clock = clock or Clock()
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
+        self._late = self._send_late  # bound once, for every timer
         self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
@@ -162,14 +163,16 @@ class System:
 
         Raises SpecError for a delay that is no finite number from 0.
         """
-        self.scheduler.check_thread()
+        scheduler = self.scheduler
+        if get_ident() != scheduler.thread:
+            scheduler.check_thread()
         try:
             known = 0.0 <= delay < 1e18
         except TypeError:
             known = False
-        if not known:
-            raise SpecError("delay", delay, "a number of seconds from 0")
-        return self.scheduler.timers.after(delay, self._send_late, (target, message))
+        if known:
+            return scheduler.timers.at(scheduler.monotonic() + delay, self._late, (target, message))
+        raise SpecError("delay", delay, "a number of seconds from 0")
 
     def _send_late(self, late: tuple[Ref | str, Any]) -> None:
         self.send(*late)
