@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import greenlet
 
 from packetflow.otp.answers import _Mark
+from packetflow.otp.ordered import OrderedSet
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
@@ -121,10 +122,10 @@ class Bonds:
     )
 
     def __init__(self) -> None:
-        self.links: set[Process] = set()
-        self.monitors: set[Monitor] = set()  # of me, by others
-        self.monitoring: set[Monitor] = set()  # of others, by me
-        self.owed: set[Call] = set()  # taken, and to be answered later
+        self.links: OrderedSet[Process] = OrderedSet()
+        self.monitors: OrderedSet[Monitor] = OrderedSet()  # of me, by others
+        self.monitoring: OrderedSet[Monitor] = OrderedSet()  # of others, by me
+        self.owed: OrderedSet[Call] = OrderedSet()  # taken, and to be answered later
         self.senders: deque[Call] = deque()  # wait for room in my mailbox
         self.dropped = 0
         self.trace: Trace | None = None  # who is told of each message, see debugging

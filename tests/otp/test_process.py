@@ -250,7 +250,7 @@ def test_a_down_that_came_before_demonitor_stays_unless_it_is_flushed(system: Sy
         return watches
 
     watches = in_turn(watcher, watch_four_times)
-    assert {down.monitor for down in call(watcher, seen)} == {watches[1], watches[3]}
+    assert [down.monitor for down in call(watcher, seen)] == [watches[1], watches[3]]
 
 
 def test_a_watch_of_oneself_tells_nothing(system: System) -> None:
@@ -275,6 +275,25 @@ def test_watches_are_gone_with_either_side(system: System) -> None:
     in_turn(third, lambda server: server.monitor(first))
     kill(third)
     assert bonds(first) == (0, 0, 0)
+
+
+def test_who_is_linked_or_watches_is_told_in_the_order_in_which_that_began(system: System) -> None:
+    told: list[int] = []
+
+    class Told(Trapper):
+        def handle_info(self, message: Any) -> None:
+            told.append(self.ref.id)
+
+    target = Puppet.start(system=system)
+    watchers = [Told.start(system=system) for _ in range(40)]
+    for ref in watchers:
+        in_turn(ref, lambda server: server.monitor(target) and None)
+    for ref in watchers:
+        in_turn(ref, lambda server: server.link(target))
+    kill(target)
+    until(lambda: len(told) == 80)
+    # Each has its Down and its Exit in its mailbox, and the first told are the first to handle them.
+    assert told == [ref.id for ref in watchers for _ in range(2)]
 
 
 def test_two_may_watch_each_other(system: System) -> None:
