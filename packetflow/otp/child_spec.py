@@ -72,6 +72,7 @@ class ChildSpec:
     """
 
     __slots__ = (
+        "_kept",
         "arguments",
         "backoff",
         "id",
@@ -147,6 +148,21 @@ class ChildSpec:
         self.backoff = backoff
         self.options = options or {}
         self.type = kind
+        self._kept: ChildSpec | None = None  # without_arguments, once it was asked for
+
+    def without_arguments(self) -> ChildSpec:
+        """The same without its arguments: what is kept of a temporary child, which is never started again."""
+        if not self.arguments and not self.options:
+            return self
+        kept = self._kept
+        if kept is None:
+            kept = object.__new__(ChildSpec)
+            for field in ChildSpec.__slots__:
+                setattr(kept, field, getattr(self, field))
+            kept.arguments = ()
+            kept.options = {}
+            self._kept = kept
+        return kept
 
     def __repr__(self) -> str:
         return f"<ChildSpec {self.id} {self.restart}>"

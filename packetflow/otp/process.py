@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import greenlet
 
 from packetflow.otp.answers import _Mark
+from packetflow.otp.ordered import OrderedSet
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
+    from packetflow.otp.debugging import Trace
     from packetflow.otp.ref import Ref
     from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
@@ -110,7 +112,7 @@ class Job(Call):
 
 
 class Bonds:
-    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders."""
+    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders, a trace."""
 
     __slots__ = (
         "dropped",
@@ -123,15 +125,17 @@ class Bonds:
         "owed",
         "senders",
         "timeouts",
+        "trace",
     )
 
     def __init__(self) -> None:
-        self.links: set[Process] = set()
-        self.monitors: set[Monitor] = set()  # of me, by others
-        self.monitoring: set[Monitor] = set()  # of others, by me
-        self.owed: set[Call] = set()  # taken, and to be answered later
+        self.links: OrderedSet[Process] = OrderedSet()
+        self.monitors: OrderedSet[Monitor] = OrderedSet()  # of me, by others
+        self.monitoring: OrderedSet[Monitor] = OrderedSet()  # of others, by me
+        self.owed: OrderedSet[Call] = OrderedSet()  # taken, and to be answered later
         self.senders: deque[Call] = deque()  # wait for room in my mailbox
         self.dropped = 0
+        self.trace: Trace | None = None  # who is told of each message, see debugging
         self.idle_timer: Timer | None = None
         self.idle_due = 0.0
         self.idle_mark = -1

@@ -96,7 +96,9 @@ def advance(process: Process) -> bool:
         item = mailbox.popleft()
         if process.bonds is not None and process.bonds.senders:
             make_room(process)
-        if isinstance(item, Call) and item.value is not PENDING:
+        if isinstance(item, Call) and (
+            item.value is not PENDING or (item.caller is not None and item.caller.current is DEAD)
+        ):
             continue  # the caller is gone
         process.current = item
         if not mailbox:
