@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from greenlet import greenlet
 
@@ -64,6 +64,8 @@ class Call:
         "timeout",
         "value",
     )
+
+    outlives_its_caller: ClassVar[bool] = False  # done also where nobody waits for it any more
 
     timeout: float  # as it was asked for; only where the wait is bounded
     before: Any  # the open call made before this one; see timeouts
