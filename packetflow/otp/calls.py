@@ -88,17 +88,16 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
             timeouts.find(timeout)  # raises if it is none
         request.timeout = timeout
         before = request.before = timeouts.last
-        timeouts.last = request
         if before is None and not timeouts.dating:
             timeouts.date_soon()
-    target.current = request
     pool = scheduler.pool
-    if pool:
-        worker = pool.pop()
-        worker.process = target
-        target.worker = worker
-    else:
-        worker = scheduler.worker_for(target)
+    worker = pool.pop() if pool else scheduler.hire()
+    # All that may raise (a caller at the end of its recursion) is done: from here on the target waits for its worker.
+    if timeout is not None:
+        timeouts.last = request
+    target.current = request
+    worker.process = target
+    target.worker = worker
     if caller is not None:
         caller.waiting = request
     try:
@@ -108,6 +107,7 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
     except BaseException:
         request.value = GONE
         request.greenlet = None
+        forget_owed(request)
         raise
     finally:
         if caller is not None:
@@ -119,8 +119,16 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
                 timeouts.leave(request)
     value = request.value
     if value.__class__ is Failed:
+        forget_owed(request)
         raise_failed(value, timeout)
     return value
+
+
+def forget_owed(request: Call) -> None:
+    """Whoever gave up is owed nothing: a server that never answers must not keep what it was asked."""
+    bonds = request.target.bonds
+    if bonds is not None:
+        bonds.owed.discard(request)
 
 
 def raise_failed(failed: Failed, timeout: Seconds | None) -> NoReturn:
@@ -167,28 +175,32 @@ def wait(request: Call, timeout: Seconds | None, deadline: Seconds | None = None
     caller = request.caller
     timeouts = scheduler.timeouts
     alarm: Timer | None = None
-    if timeout is not None:
-        timeouts.enter(request, timeout)
-    if deadline is not None:
-        alarm = scheduler.timers.at(deadline, expire, request)
-    if caller is not None:
-        caller.waiting = request
+    entered = False
     try:
+        if timeout is not None:
+            timeouts.enter(request, timeout)
+            entered = True
+        if deadline is not None:
+            alarm = scheduler.timers.at(deadline, expire, request)
+        if caller is not None:
+            caller.waiting = request
         while request.value is PENDING:
             scheduler.let_others_run()
     except BaseException:
         request.value = GONE
+        forget_owed(request)
         raise
     finally:
         request.greenlet = None
         if caller is not None:
             caller.waiting = None
-        if timeout is not None:
+        if entered:
             timeouts.leave(request)
         if alarm is not None:
             alarm.cancel()
     value = request.value
     if value.__class__ is Failed:
+        forget_owed(request)
         raise_failed(value, timeout)
     return value
 
@@ -253,8 +265,8 @@ def cast(ref: Ref, message: Any) -> None:
     if get_ident() != scheduler.thread:
         scheduler.hub.loop.run_callback_threadsafe(_tell, target, CAST, message)
     elif target.current is None:
-        target.current = (CAST, message)
         scheduler.enqueue(target)
+        target.current = (CAST, message)
     elif target.mailbox is not None and target.limit is None:
         target.mailbox.append((CAST, message))
     else:

@@ -30,3 +30,4 @@ cdef class Nobody(Process):
 
 cdef class Worker(greenlet):
     cdef public Process process
+    cdef public long hires

@@ -211,6 +211,7 @@ class Nobody(Process):
 class Worker(greenlet):  # type: ignore[misc]
     """A greenlet that handles messages: now of this process, then of another."""
 
-    __slots__ = ("process",)
+    __slots__ = ("hires", "process")
 
     process: Any  # the Process, or None while it is parked
+    hires: int  # how many workers hired one another before it

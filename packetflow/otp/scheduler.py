@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.hub import get_hub
-from greenlet import GreenletExit, getcurrent
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from packetflow.otp import turn
 from packetflow.otp.answers import ANSWERS
 from packetflow.otp.errors import HubBlocked, WrongThread
 from packetflow.otp.process import CAST, CONTINUE, DEAD, IDLE, PENDING, Call, Job, Process, Worker
+from packetflow.otp.signals import die
 from packetflow.otp.threads import get_ident
 from packetflow.otp.timeouts import Timeouts
 from packetflow.otp.timers import Timers
@@ -31,14 +32,18 @@ BUDGET = 256
 SLICE = 0.005
 PARKED = 512
 AGAIN = 1.0
+HIRES = 4
+DEEP = 48
 
 
 class Scheduler:
     """What the processes of one system share. Belongs to one hub, and so to one thread."""
 
     __slots__ = (
+        "_beginner",
         "budget",
         "count",
+        "drawn",
         "dying",
         "flushing",
         "hub",
@@ -72,10 +77,13 @@ class Scheduler:
         self.flushing = False
         self.budget = BUDGET
         self.slice_end = 0.0
+        self.drawn = False  # a simulation draws who goes on after an answer
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
         self.dying: deque[tuple[Process, object]] = deque()
         self.lingering: dict[Worker, Process] = {}
+        self._beginner = greenlet(_begin_workers)
+        self._beginner.switch()
 
     # ---- who may ----------------------------------------------------------------------------------------------------
 
@@ -99,17 +107,18 @@ class Scheduler:
 
     def enqueue(self, job: Process | Call) -> None:
         """Lets a process with a message, or one who has its answer, go on soon."""
-        self.run_queue.append(job)
+        # What may raise (a caller at the end of its recursion) stands before what can't be taken back.
         if not self.flushing:
-            self.flushing = True
             self.hub.loop.run_callback(self._flush)
+            self.flushing = True
+        self.run_queue.append(job)
 
     def deliver(self, process: Process, item: Any) -> None:
         """Puts a message into a mailbox, whatever its bound; a dead process gets nothing."""
         current = process.current
         if current is None:
-            process.current = item
             self.enqueue(process)
+            process.current = item
         elif current is not DEAD:
             if process.mailbox is None:
                 process.mailbox = deque()
@@ -117,16 +126,31 @@ class Scheduler:
 
     def worker_for(self, process: Process) -> Worker:
         """A worker that will handle `process.current` when it is switched to."""
-        worker: Worker = self.pool.pop() if self.pool else self._hire()
+        worker: Worker = self.pool.pop() if self.pool else self.hire()
         worker.process = process
         process.worker = worker
         return worker
 
-    def _hire(self) -> Worker:
+    def hire(self) -> Worker:
+        """A new worker.
+
+        A greenlet begins with the recursion depth and on the C stack of whoever switches to it first. So one that is
+        hired by somebody deep, or by a worker that was hired by a worker, is begun by a greenlet that stands high up:
+        else a long chain of calls would overflow, and a worker would have little recursion left for all its life.
+        """
+        me = getcurrent()
+        hires = me.hires + 1 if me.__class__ is Worker else 0
+        if hires >= HIRES or _is_deep():
+            worker: Worker = self._beginner.switch(self, me)
+            hires = 0
+        else:
+            worker = Worker(self.work, self.hub)
+            worker.process = None
+        worker.hires = hires
         self.workers += 1
         if self.workers == PARKED + 1:
             self.timers.after(AGAIN, self._dismiss)
-        return Worker(self.work, self.hub)
+        return worker
 
     def _dismiss(self, _: object) -> None:
         # A burst is over when its workers lie in the pool; those above the usual number end.
@@ -209,10 +233,15 @@ class Scheduler:
         """The life of a worker: handle the message at hand, then the next that somebody has, else wait in the pool."""
         me: Worker = getcurrent()
         try:
+            if me.process is None:  # begun by the greenlet for that: back to it, until there is a message
+                self._beginner.switch(me)
             self._work(me)
         except GreenletExit:
             pass  # it was parked and is not needed any more
-        except BaseException:  # noqa: BLE001 - a fault of the loop itself must not end the hub
+        except BaseException as error:  # noqa: BLE001 - a fault of the loop itself must not end the hub
+            process = me.process
+            if process is not None and process.worker is me:
+                die(process, error)
             self.hub.handle_error(me, *sys.exc_info())
         finally:
             self.workers -= 1
@@ -297,6 +326,9 @@ class Scheduler:
                         self.budget = 0
                     process.worker = None
                     self.enqueue(process)
+            if self.drawn and waiting is not None:
+                self.enqueue(item)
+                waiting = None
             item = result = None
 
             # The one who waits goes on at once; else whoever is next; else the hub.
@@ -328,3 +360,23 @@ class Scheduler:
                     pool.append(me)
                     waiting.switch()
             process = me.process
+
+
+def _begin_workers() -> None:
+    # The life of the greenlet that begins workers; it holds nothing while it waits.
+    back: Any = getcurrent().parent
+    worker: Any = None
+    while True:
+        scheduler, back = back.switch(worker)
+        worker = Worker(scheduler.work, scheduler.hub)
+        worker.process = None
+        scheduler = None
+        worker.switch()
+
+
+def _is_deep() -> bool:
+    try:
+        sys._getframe(DEEP)
+    except ValueError:
+        return False
+    return True

@@ -147,6 +147,7 @@ def exit_signal(ref: Ref, reason: object) -> None:
     sender = current_process()
     if target.current is not DEAD:
         target.scheduler.check_thread()
+        _check_room()
         if reason == "kill":
             die(target, "killed")
         else:
@@ -158,6 +159,12 @@ def exit_signal(ref: Ref, reason: object) -> None:
 def kill(ref: Ref) -> None:
     """Ends a process at once: dead for everybody when this returns. `terminate` does not run, `finally` blocks do."""
     exit_signal(ref, "kill")
+
+
+def _check_room(frames: int = 24) -> None:
+    # Raises RecursionError here if a death would raise it halfway: a process is dead for everybody or for nobody.
+    if frames:
+        _check_room(frames - 1)
 
 
 def _leave_if_dead(process: Process) -> None:
@@ -269,6 +276,6 @@ def fail(call: Call, reason: object) -> None:
     """Ends a wait because the target died of `reason`."""
     ref = call.target.ref
 
-    call.value = Failed(lambda timeout: ServerExited(ref, reason))
     if call.greenlet is not None:
         call.target.scheduler.enqueue(call)
+    call.value = Failed(lambda timeout: ServerExited(ref, reason))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
 from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
-from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
+from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
@@ -110,27 +110,42 @@ def start_process(
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
+    waits: TimeoutClass | None = None
+    worker: Worker | None = None
+    # What may raise (a starter at the end of its recursion) stands before what the others see.
+    try:
+        if isinstance(name, Via):
+            name.take(process)
+        if cls.has_own_init() or arguments or keywords:
+            request = waiting_for(process, Init, (arguments, keywords))
+            worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
+        if linked and parent is not None:
+            process.bond()
+            parent.bond()
+        if worker is not None and timeout is not None:
+            waits = scheduler.timeouts.exact(timeout)
+            waits.enter(request, scheduler.monotonic())
+    except BaseException:
+        if worker is not None:
+            scheduler.pool.append(worker)
+        if process.registries is not None:
+            process.registries[0].forget(process, "killed")
+        raise
+    scheduler.processes[number] = process
     if isinstance(name, str):
         process.name = name
         scheduler.names[name] = process
-    elif name is not None:
-        name.take(process)
-    scheduler.processes[number] = process
     if linked and parent is not None:
         process.bond().links.add(parent)
         parent.bond().links.add(process)
-    if not cls.has_own_init() and not arguments and not keywords:
+    if worker is None:
         return ref
-    request = waiting_for(process, Init, (arguments, keywords))
     process.current = request
-    worker = scheduler.worker_for(process)
+    process.worker = worker
+    worker.process = process
     caller = request.caller
     if caller is not None:
         caller.waiting = request
-    waits: TimeoutClass | None = None
-    if timeout is not None:
-        waits = scheduler.timeouts.exact(timeout)
-        waits.enter(request, scheduler.monotonic())
     try:
         worker.switch()
         while request.value is PENDING:

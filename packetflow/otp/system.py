@@ -7,6 +7,8 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
+from gevent.hub import get_hub
+
 from packetflow.otp import calls, signals
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import NameTaken, NoProcess
@@ -46,11 +48,14 @@ class System:
         self, name: str = "local", clock: Clock | None = None, incarnation: int | None = None
     ) -> None:
         self.name = name
+        # A simulated loop brings its own.
+        loop = get_hub().loop
+        make_scheduler: type[Scheduler] = getattr(loop, "scheduler_class", Scheduler)
         self.clock = clock or Clock()
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
         self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
-        self.scheduler = Scheduler(self, self.clock.monotonic)
+        self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
 

@@ -42,14 +42,14 @@ class TimeoutClass:
     def enter(self, call: Call, now: float) -> None:
         """Puts in a call that began to wait `now`."""
         call.deadline = now + self.seconds
-        self.pending.append(call)
         if not self.armed:
-            self.arm()
+            self.arm(self.pending[0] if self.pending else call)
+        self.pending.append(call)
 
-    def arm(self) -> None:
+    def arm(self, first: Call) -> None:
         """Has the first looked at when it is due."""
+        self._scheduler.timers.at(first.deadline, self._look)
         self.armed = True
-        self._scheduler.timers.at(self.pending[0].deadline, self._look)
 
     def leave(self, call: Call) -> None:
         """Takes out a call that is over."""
@@ -74,7 +74,7 @@ class TimeoutClass:
             first = pending[0]
             if first.value is PENDING:
                 if first.deadline > now:
-                    self.arm()
+                    self.arm(first)
                     return
                 expire(first)
             pending.popleft()
@@ -85,8 +85,8 @@ def expire(call: Call) -> None:
     """Ends a wait because its time is over. The target does not learn of it."""
     if call.value is PENDING:
         ref = call.target.ref
-        call.value = Failed(lambda timeout: CallTimeout(ref, timeout if timeout is not None else 0.0))
         call.target.scheduler.enqueue(call)
+        call.value = Failed(lambda timeout: CallTimeout(ref, timeout if timeout is not None else 0.0))
 
 
 class Timeouts:
@@ -130,16 +130,16 @@ class Timeouts:
     def enter(self, call: Call, timeout: Seconds) -> None:
         """Opens a call that begins to wait. Raises SpecError for a timeout that is none."""
         self.find(timeout)
+        if not self.dating:
+            self.date_soon()
         call.timeout = timeout
         call.before = self.last
         self.last = call
-        if not self.dating:
-            self.date_soon()
 
     def date_soon(self) -> None:
         """Has the clock read, in the hub's next turn, for the calls that are open then."""
-        self.dating = True
         self._scheduler.hub.loop.run_callback(self._date)
+        self.dating = True
 
     def leave(self, call: Call) -> None:
         """Takes out a call that is over, whether or not the clock was read for it."""
