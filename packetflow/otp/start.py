@@ -113,28 +113,28 @@ def start_process(
     waits: TimeoutClass | None = None
     worker: Worker | None = None
     # What may raise (a starter at the end of its recursion) stands before what the others see.
+    if cls.has_own_init() or arguments or keywords:
+        request = waiting_for(process, Init, (arguments, keywords))
+        worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
     try:
-        if isinstance(name, Via):
-            name.take(process)
-        if cls.has_own_init() or arguments or keywords:
-            request = waiting_for(process, Init, (arguments, keywords))
-            worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
         if linked and parent is not None:
             process.bond()
             parent.bond()
         if worker is not None and timeout is not None:
             waits = scheduler.timeouts.exact(timeout)
             waits.enter(request, scheduler.monotonic())
+        if name is not None and not isinstance(name, str):
+            name.take(process)
     except BaseException:
         if worker is not None:
             scheduler.pool.append(worker)
-        if process.registries is not None:
-            process.registries[0].forget(process, "killed")
+        if waits is not None:
+            waits.leave(request)
         raise
-    scheduler.processes[number] = process
     if isinstance(name, str):
         process.name = name
         scheduler.names[name] = process
+    scheduler.processes[number] = process
     if linked and parent is not None:
         process.bond().links.add(parent)
         parent.bond().links.add(process)
