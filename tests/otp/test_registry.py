@@ -98,6 +98,11 @@ def test_the_spec_of_a_registry_has_its_name_as_id(system: System) -> None:
     assert Registry.child("unique", name="sessions", id="other", restart="transient").id == "other"
 
 
+def test_who_writes_the_spec_of_a_registry_by_hand_is_told_the_way() -> None:
+    with pytest.raises(SpecError, match=r"Registry\.child\(\.\.\.\)"):
+        ChildSpec(Registry, "unique", name="sessions")  # type: ignore[arg-type]
+
+
 def test_what_is_asked_of_a_registry_that_does_not_run_raises_noproc(system: System) -> None:
     absent = Registry.named("absent", system)
     actor = puppet(system)
