@@ -16,6 +16,8 @@ PacketFlowError                code, message for people
 ├─ SpecError                   a child specification or option is wrong: field, given, accepted
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
+├─ BadReturn                   a state machine's callback returned what it may not: given, reason
+├─ BadAction                   an action of it is none, or is not one there: given, reason
 ├─ WrongThread                 the system belongs to another thread
 ├─ ThreadGone                  the thread a system lived in has ended
 ├─ HubBlocked                  the hub's own greenlet must not wait
@@ -234,6 +236,24 @@ class TooManyChildren(ChildError):
     def __init__(self, child: object, limit: int) -> None:
         super().__init__(child, f"child {child} is not started: {limit} run already (max_children)")
         self.limit = limit
+
+
+class BadReturn(PacketFlowError):
+    """A state machine's callback returned what it may not, or a state that is none.
+
+    given: what it returned. reason: OTP's word, such as "bad_return_from_state_function".
+    """
+
+    code = "execution_failed"
+
+    def __init__(self, text: str, given: object, reason: str) -> None:
+        super().__init__(text)
+        self.given = given
+        self.reason = reason
+
+
+class BadAction(BadReturn):
+    """An action that a state machine's callback returned is none, or is not one there. given: the action."""
 
 
 class WrongThread(PacketFlowError):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
+    from packetflow.otp.state_events import Expiry
     from packetflow.otp.timers import Timer
 
 DEAD: Final[Any] = _Mark("DEAD")
@@ -117,6 +118,7 @@ class Bonds:
         "monitors",
         "owed",
         "senders",
+        "timeouts",
     )
 
     def __init__(self) -> None:
@@ -129,6 +131,7 @@ class Bonds:
         self.idle_timer: Timer | None = None
         self.idle_due = 0.0
         self.idle_mark = -1
+        self.timeouts: dict[Any, Expiry] | None = None  # a state machine's
 
 
 class Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from packetflow.otp import calls, signals
@@ -159,9 +160,18 @@ class GenServer:
         """`unlink`."""
         signals.unlink(target)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Any:
         """The state as plain data, for people: its attributes. Override it where that is not the whole truth."""
         return dict(self.__dict__)
+
+    def replace_state(self, function: Callable[[Any], Any]) -> Any:
+        """Puts what `function` returns for a copy of the attributes in their place, and returns it."""
+        state = function(dict(self.__dict__))
+        if not isinstance(state, dict):
+            raise SpecError("state", state, "a dictionary of attributes")
+        self.__dict__.clear()
+        self.__dict__.update(state)
+        return dict(state)
 
     # ---- the runtime's -------------------------------------------------------------------------------------------------
 
@@ -174,6 +184,22 @@ class GenServer:
     def has_default_terminate(cls) -> bool:
         """Whether there is nothing to do at the end."""
         return cls.terminate is GenServer.terminate
+
+    def begin(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Runs `init`."""
+        return self.init(*arguments, **keywords)
+
+    def end(self, reason: object) -> None:
+        """Runs `terminate`."""
+        self.terminate(reason)
+
+    def take_over(self, old: GenServer) -> None:
+        """A change of code: this one comes in the place of `old`."""
+        self.code_change(type(old).version, old.plain_state())
+
+    def plain_state(self) -> dict[str, Any]:
+        """What `code_change` of the next class gets."""
+        return dict(self.__dict__)
 
     def child_exited(self, process: Process, reason: object) -> None:
         """A supervisor's child is dead; only supervisors hear of it."""

@@ -256,6 +256,9 @@ def _untie(process: Process, reason: object) -> None:
         return
     if bonds.idle_timer is not None:
         bonds.idle_timer.cancel()
+    if bonds.timeouts is not None:
+        for expiry in bonds.timeouts.values():
+            expiry.cancel()
     for owed in bonds.owed:
         if owed.value is PENDING:
             fail(owed, reason)

@@ -28,7 +28,7 @@ class Init(Job):
     def perform(self, process: Process) -> Any:
         """Runs `init` and reads what it returned."""
         arguments, keywords = self.message
-        result = process.server.init(*arguments, **keywords)
+        result = process.server.begin(arguments, keywords)
         if process.current is not self:
             return None  # killed meanwhile
         if result is None:
