@@ -366,7 +366,7 @@ def test_stop_that_overruns_while_the_server_is_busy_stops_it_all_the_same(syste
     ref = Puppet.start(system=system)
     gate = Event()
     cast(ref, lambda server: gate.wait() and None)
-    watch = monitor(ref)
+    watch = system.monitor(ref)
     with pytest.raises(CallTimeout):
         system.stop_process(ref, "normal", timeout=0.01)
     gate.set()
