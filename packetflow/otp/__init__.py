@@ -8,6 +8,7 @@ from typing import Any
 
 _HOMES = {
     "answers": ("Continue", "Down", "Exit", "IGNORE", "NoReply", "Reply", "Stop"),
+    "blocked": ("Blocked",),
     "calls": ("call", "cast", "reply", "send", "stop"),
     "child_spec": ("Backoff", "ChildSpec"),
     "children": ("ChildCount", "ChildInfo"),
@@ -23,6 +24,7 @@ _HOMES = {
         "ChildNotFound",
         "ChildRestarting",
         "ChildRunning",
+        "HandlerOverrun",
         "HubBlocked",
         "MailboxFull",
         "NameTaken",
@@ -42,6 +44,7 @@ _HOMES = {
     "supervisor": ("Supervisor",),
     "system": ("Remote", "System"),
     "timers": ("Timer",),
+    "watchdog": ("Watchdog",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -50,6 +53,7 @@ __all__ = [
     "AlreadyPresent",
     "AlreadyStarted",
     "Backoff",
+    "Blocked",
     "Branch",
     "CallCycle",
     "CallFailed",
@@ -67,6 +71,7 @@ __all__ = [
     "DynamicSupervisor",
     "Exit",
     "GenServer",
+    "HandlerOverrun",
     "HubBlocked",
     "MailboxFull",
     "Monitor",
@@ -87,6 +92,7 @@ __all__ = [
     "System",
     "Timer",
     "TooManyChildren",
+    "Watchdog",
     "WrongThread",
     "call",
     "cast",

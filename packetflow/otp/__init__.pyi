@@ -5,6 +5,7 @@ from packetflow.otp.answers import Exit as Exit
 from packetflow.otp.answers import NoReply as NoReply
 from packetflow.otp.answers import Reply as Reply
 from packetflow.otp.answers import Stop as Stop
+from packetflow.otp.blocked import Blocked as Blocked
 from packetflow.otp.calls import call as call
 from packetflow.otp.calls import cast as cast
 from packetflow.otp.calls import reply as reply
@@ -25,6 +26,7 @@ from packetflow.otp.errors import ChildError as ChildError
 from packetflow.otp.errors import ChildNotFound as ChildNotFound
 from packetflow.otp.errors import ChildRestarting as ChildRestarting
 from packetflow.otp.errors import ChildRunning as ChildRunning
+from packetflow.otp.errors import HandlerOverrun as HandlerOverrun
 from packetflow.otp.errors import HubBlocked as HubBlocked
 from packetflow.otp.errors import MailboxFull as MailboxFull
 from packetflow.otp.errors import NameTaken as NameTaken
@@ -55,3 +57,4 @@ from packetflow.otp.supervisor import Supervisor as Supervisor
 from packetflow.otp.system import Remote as Remote
 from packetflow.otp.system import System as System
 from packetflow.otp.timers import Timer as Timer
+from packetflow.otp.watchdog import Watchdog as Watchdog

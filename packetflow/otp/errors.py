@@ -17,6 +17,8 @@ PacketFlowError                code, message for people
 ├─ WrongThread                 the system belongs to another thread
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
+
+HandlerOverrun is a BaseException besides: what the watchdog raises inside a handler that holds the hub.
 """
 
 from __future__ import annotations
@@ -220,3 +222,15 @@ class HubBlocked(PacketFlowError):
 
 class NotAnActor(PacketFlowError):
     """Something only an actor can do was asked for outside of one."""
+
+
+class HandlerOverrun(BaseException):
+    """Raised by the watchdog inside a handler that holds the hub longer than its limit; its actor dies of it.
+
+    A BaseException, so that `except Exception` does not swallow it. seconds: how long it held the hub.
+    """
+
+    def __init__(self, seconds: float, limit: float) -> None:
+        super().__init__(f"the handler held the hub for {seconds:.1f} s; its limit is {limit:g} s")
+        self.seconds = seconds
+        self.limit = limit
