@@ -117,6 +117,7 @@ class Watchdog:
         self._current = None
         if self._wants_to_break:
             self._arm()
+        self._delay_dump()
         self._hub = hub
         _watched.add(hub)
         allocate = get_original("_thread", "allocate_lock")
@@ -289,12 +290,15 @@ class Watchdog:
                 faulthandler.cancel_dump_traceback_later()
             ended.release()
 
+    def _delay_dump(self) -> None:
+        if self._dump is not None:
+            faulthandler.dump_traceback_later(self.limit * 1.5, file=self._dump)
+
     def _sample(self) -> None:
         end, pause = self._end, self.limit / 4
         last, since, turns, held = self._monotonic(), 0.0, -1, 0.0
         while not end.acquire(True, pause):
-            if self._dump is not None:
-                faulthandler.dump_traceback_later(self.limit + pause, file=self._dump)
+            self._delay_dump()
             self._tell()
             now = self._monotonic()
             frame = sys._current_frames().get(self._thread)
