@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, TextIO
 
+from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
@@ -39,13 +40,15 @@ _watched: set[Hub] = set()
 class Watchdog:
     """Watches the hub of the thread that starts it, and so all systems that live there.
 
-    limit: seconds that one handler, other greenlet or callback may hold the hub; more is named: a warning in the log
-    "packetflow.otp", a record in `blocked` (the last `keep`), `count`, and `on_blocked(record)` on the watchdog's own
-    native thread. breaks: in the main thread an actor's handler that is over its limit gets HandlerOverrun raised inside
-    it, again each second while it swallows it; its actor crashes of that by the ordinary rules. A handler is broken only
-    where its own code runs, never inside the runtime, a lock of `logging` or an import; greenlets that are no actors,
-    and hubs of other threads, are named only. overrun: asked for greenlets that are no actors, with (greenlet, frame,
-    seconds); the exception it returns is raised there. It must be quick.
+    limit: seconds that one handler, other greenlet or callback may hold the hub. Whoever holds it longer is named: by a
+    warning in the log "packetflow.otp", a record in `blocked` (the last `keep`), `count`, and `on_blocked(record)`, called
+    on a native thread.
+
+    breaks: in the main thread an actor's handler that is over its limit gets HandlerOverrun raised inside it, again each
+    second while it swallows it; its actor crashes of that by the ordinary rules. A handler is broken only where its own
+    code runs, never inside the runtime, a lock of `logging` or an import. Greenlets that are no actors, and hubs of other
+    threads, are named only. overrun: asked for greenlets that are no actors, with (greenlet, frame, seconds); the
+    exception it returns is raised there. It must be quick and must not wait.
 
     Time in which the process was stopped or starved, or a debugger had it, counts for little: what passes between two
     looks counts for a quarter of the limit at most. C code that keeps the interpreter to itself can't be broken before
@@ -103,6 +106,7 @@ class Watchdog:
         self._current: Blocked | None = None
         self._began = 0.0
         self._news: deque[tuple[str, Any]] = deque()
+        self._telling = False
 
     # ---- on and off ------------------------------------------------------------------------------------------------------
 
@@ -149,8 +153,7 @@ class Watchdog:
             return
         atexit.unregister(self.stop)
         self._end.release()
-        # Bounded: what the thread does for others (a log, on_blocked) may wait for a lock of this very thread.
-        self._ended.acquire(True, 1.0)
+        self._ended.acquire()
         if self._breaks:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
             signal.signal(SIGNAL, signal.SIG_IGN)  # drops one that is on its way, which would end the process
@@ -158,6 +161,10 @@ class Watchdog:
             self._breaks = False
         _watched.discard(hub)
         self._forget()
+        # What is left to be told gets a moment; no more, because telling may wait for a lock of this very thread.
+        until = self._monotonic() + 0.2
+        while self._telling and self._monotonic() < until:
+            get_original("time", "sleep")(0.002)
 
     def __enter__(self) -> Watchdog:
         return self.start()
@@ -217,7 +224,7 @@ class Watchdog:
             raise error
 
     def _look(self, me: greenlet, frame: FrameType) -> BaseException | None:
-        if me is self._hub and frame.f_code is _TURNING:
+        if (me is self._hub and frame.f_code is _TURNING) or in_debugger(frame):
             self._forget()
             return None
         process = me.process if me.__class__ is Worker else None
@@ -234,9 +241,6 @@ class Watchdog:
         self._held += min(now - self._last, self._most)
         self._last = now
         if now - self._since < self.limit:
-            return None
-        if in_debugger(frame):
-            self._forget()
             return None
         work = None if process is None else (process, process.current)
         self._name(me, work, frame, now - self._since)
@@ -299,13 +303,13 @@ class Watchdog:
         last, since, turns, held = self._monotonic(), 0.0, -1, 0.0
         while not end.acquire(True, pause):
             self._delay_dump()
-            self._tell()
+            self._begin_telling()
             now = self._monotonic()
             frame = sys._current_frames().get(self._thread)
             hub = self._hub
             if frame is None or hub is None or hub.loop is None:
                 return  # the thread or its hub is gone
-            if frame.f_code is _TURNING:
+            if frame.f_code is _TURNING or in_debugger(frame):
                 turns, pause = -1, self.limit / 4
             elif turns != self._turns or not self._asked:
                 # Busy: from now on it is known whether it turns.
@@ -319,29 +323,41 @@ class Watchdog:
                     signal.pthread_kill(self._thread, SIGNAL)
                 # In the main thread the signal's handler knows better who it is; unless C code keeps it from being run.
                 patience = self.limit * 2 if self._breaks else self.limit
-                if held >= patience and self._current is None and not in_debugger(frame):
+                if held >= patience and self._current is None:
                     self._name(None, work_of(frame), frame, now - since)
             last = now
             del frame
-        self._tell()
+        self._begin_telling()
+
+    # ---- telling: on a thread of its own, because a log may wait for a lock, and the watch must go on ---------------------
+
+    def _begin_telling(self) -> None:
+        if self._news and not self._telling:
+            self._telling = True
+            get_original("_thread", "start_new_thread")(self._tell, ())
 
     def _tell(self) -> None:
-        while self._news:
-            what, about = self._news.popleft()
+        try:
+            while self._news:
+                self._tell_one(*self._news.popleft())
+        finally:
+            self._telling = False
+            hub = get_hub_if_exists()
+            if hub is not None:
+                hub.destroy(destroy_loop=True)  # a patched lock that had to wait has made one for this thread
+
+    def _tell_one(self, what: str, about: Any) -> None:
+        try:
             if what == "held":
-                self._tell_held(about)
+                stack = "\n  ".join(about.stack)
+                log.warning("%s\n  %s", about, stack, extra={"blocked": about.as_dict()})
+                if self._on_blocked is not None:
+                    self._on_blocked(about)
             elif what == "broken":
                 log.warning("%s was broken: it held the hub for longer than %g s", about.who, self.limit)
             elif what == "turns":
                 log.info("the hub turns again: %s held it for %.1f s", about.who, about.seconds)
             else:
                 log.error("the watchdog failed, and goes on", exc_info=about)
-
-    def _tell_held(self, record: Blocked) -> None:
-        stack = "\n  ".join(record.stack)
-        log.warning("%s\n  %s", record, stack, extra={"blocked": record.as_dict()})
-        if self._on_blocked is not None:
-            try:
-                self._on_blocked(record)
-            except Exception:  # noqa: BLE001 - the program's fault, told; the watch goes on
-                log.exception("on_blocked raised")
+        except Exception:  # noqa: BLE001 - the program's fault, told; the watch goes on
+            log.exception("what the watchdog saw could not be told")
