@@ -32,7 +32,13 @@ from packetflow.otp.errors import MailboxFull as MailboxFull
 from packetflow.otp.errors import NameTaken as NameTaken
 from packetflow.otp.errors import NoProcess as NoProcess
 from packetflow.otp.errors import NotAnActor as NotAnActor
+from packetflow.otp.errors import OffloadError as OffloadError
+from packetflow.otp.errors import OffloadFailed as OffloadFailed
+from packetflow.otp.errors import OffloadTimeout as OffloadTimeout
 from packetflow.otp.errors import PacketFlowError as PacketFlowError
+from packetflow.otp.errors import PoolClosed as PoolClosed
+from packetflow.otp.errors import PoolFull as PoolFull
+from packetflow.otp.errors import ProcessDied as ProcessDied
 from packetflow.otp.errors import ServerExited as ServerExited
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
@@ -44,6 +50,10 @@ from packetflow.otp.inspection import change_code as change_code
 from packetflow.otp.inspection import get_state as get_state
 from packetflow.otp.inspection import statistics as statistics
 from packetflow.otp.inspection import tree as tree
+from packetflow.otp.pool import PoolStatistics as PoolStatistics
+from packetflow.otp.pool import offload as offload
+from packetflow.otp.pool_server import PoolServer as PoolServer
+from packetflow.otp.process_pool import ProcessPool as ProcessPool
 from packetflow.otp.ref import Ref as Ref
 from packetflow.otp.server import GenServer as GenServer
 from packetflow.otp.signals import Monitor as Monitor
@@ -56,5 +66,6 @@ from packetflow.otp.signals import unlink as unlink
 from packetflow.otp.supervisor import Supervisor as Supervisor
 from packetflow.otp.system import Remote as Remote
 from packetflow.otp.system import System as System
+from packetflow.otp.thread_pool import ThreadPool as ThreadPool
 from packetflow.otp.timers import Timer as Timer
 from packetflow.otp.watchdog import Watchdog as Watchdog

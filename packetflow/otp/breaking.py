@@ -24,8 +24,9 @@ RUNTIME = frozenset(
     f"packetflow.otp.{name}"
     for name in (
         "answers", "blocked", "breaking", "calls", "child_spec", "children", "clock", "dynamic_supervisor",
-        "errors", "inspection", "process", "ref", "scheduler", "signals", "start", "supervisor", "system",
-        "threads", "timeouts", "timers", "turn", "watchdog",
+        "errors", "inspection", "pool", "pool_server", "process", "process_child", "process_pool", "ref",
+        "scheduler", "signals", "start", "supervisor", "system", "thread_pool", "threads", "timeouts",
+        "timers", "turn", "watchdog",
     )
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.monkey import get_original
@@ -18,6 +18,9 @@ from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import Monitor
 from packetflow.otp.threads import get_ident
 from packetflow.otp.timers import Timer
+
+if TYPE_CHECKING:
+    from packetflow.otp.thread_pool import ThreadPool
 
 
 class Remote(Protocol):
@@ -48,6 +51,7 @@ class System:
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
         self.scheduler = Scheduler(self, self.clock.monotonic)
+        self._threads: ThreadPool | None = None
 
     # ---- names ---------------------------------------------------------------------------------------------------------
 
@@ -150,6 +154,18 @@ class System:
         """`stop`, also by name."""
         calls.stop(self.find(target), reason, timeout)
 
+    # ---- offloaded work --------------------------------------------------------------------------------------------------
+
+    @property
+    def threads(self) -> ThreadPool:
+        """The pool that `offload` uses where none is named: eight threads, made when first asked for, closed by `shutdown`."""
+        if self._threads is None:
+            from packetflow.otp.thread_pool import ThreadPool
+
+            self.scheduler.check_thread()
+            self._threads = ThreadPool(name=f"the threads of {self.name}")
+        return self._threads
+
     # ---- the whole -----------------------------------------------------------------------------------------------------
 
     def processes(self) -> list[Ref]:
@@ -168,6 +184,9 @@ class System:
                 calls.stop_or_kill(process, "shutdown", timeout)
         for process in reversed(list(self.scheduler.processes.values())):
             calls.stop_or_kill(process, "shutdown", timeout)
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.close(timeout)
         self.scheduler.close()
 
     def from_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:

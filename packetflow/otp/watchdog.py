@@ -17,7 +17,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, TextIO
 
-from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
@@ -28,7 +27,7 @@ from packetflow.otp.clock import Clock
 from packetflow.otp.errors import HandlerOverrun, SpecError
 from packetflow.otp.process import Process, Worker
 from packetflow.otp.signals import log
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import destroy_own_hub, get_ident
 
 SIGNAL: Final = signal.SIGVTALRM
 _AGAIN = 1.0
@@ -342,9 +341,7 @@ class Watchdog:
                 self._tell_one(*self._news.popleft())
         finally:
             self._telling = False
-            hub = get_hub_if_exists()
-            if hub is not None:
-                hub.destroy(destroy_loop=True)  # a patched lock that had to wait has made one for this thread
+            destroy_own_hub()  # a patched lock that had to wait has made one
 
     def _tell_one(self, what: str, about: Any) -> None:
         try:
