@@ -6,6 +6,7 @@ would leave somebody else waiting for ever. So every frame between the worker's 
 
 from __future__ import annotations
 
+import gc
 from types import FrameType
 from typing import Any
 
@@ -31,7 +32,7 @@ RUNTIME = frozenset(
 )  # fmt: skip
 
 # Where locks and tables are that all share: an exception between taking a lock and the `try` leaves it taken.
-_SHARED = frozenset({"packetflow", "gevent", "greenlet", "logging", "threading", "weakref"})
+_SHARED = frozenset({"packetflow", "gevent", "greenlet", "logging", "threading", "weakref", "_weakrefset"})
 # A module that was half imported stays half imported for everybody.
 _IMPORTING = ("importlib._bootstrap", "_frozen_importlib")
 _DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"})
@@ -44,11 +45,14 @@ def may_break(frame: FrameType | None, worker: bool = True) -> bool:
     """
     if frame is None or _root(frame) in _SHARED:
         return False
+    collecting = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     above: FrameType | None = None
     while frame is not None:
         code = frame.f_code
         if code is WORK:
             return above is not None
+        if code.co_name == "__del__" or code in collecting:
+            return False  # called by the interpreter, which would drop the exception
         module = frame.f_globals.get("__name__", "")
         if module.startswith("packetflow.otp."):
             if code.co_name == "perform":

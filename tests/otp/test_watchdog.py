@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pkgutil
 import re
@@ -471,6 +472,30 @@ def test_where_a_handler_may_be_broken(system: System, place: Callable[[], Any],
     ref = Puppet.start(system=system)
     assert call(ref, lambda server, caller: place()) is may
     assert breaking.may_break(sys._getframe()) is False  # no worker's frames
+
+
+def test_where_the_interpreter_would_drop_the_exception_it_is_not_raised(system: System) -> None:
+    seen: list[bool] = []
+
+    def in_callback(phase: str, details: dict[str, int]) -> None:
+        seen.append(breaking.may_break(sys._getframe()))
+
+    class Dropped:
+        def __del__(self) -> None:
+            seen.append(breaking.may_break(sys._getframe()))
+
+    def handler(server: Any, caller: Any) -> bool:
+        dropped = Dropped()
+        del dropped
+        gc.callbacks.append(in_callback)
+        try:
+            gc.collect()
+        finally:
+            gc.callbacks.remove(in_callback)
+        return breaking.may_break(sys._getframe())
+
+    assert call(Puppet.start(system=system), handler)
+    assert seen == [False, False, False]
 
 
 def test_every_file_of_the_runtime_is_known_as_either_of_two_kinds() -> None:
