@@ -138,8 +138,7 @@ class Pool:
     def run(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
         """See `offload`."""
         me = getcurrent()
-        if get_ident() != self._thread:
-            raise WrongThread(f"{self.name} belongs to another thread; from this one use System.from_thread")
+        self._check_thread()
         if me is self._hub:
             raise HubBlocked(
                 "the hub's own greenlet (a loop callback) must not wait; spawn a greenlet to offload"
@@ -172,6 +171,7 @@ class Pool:
         """Takes no more work; who waits for a slot gets PoolClosed; what runs may end within `timeout` seconds. Then
         processes are killed, and who waits for a thread gets PoolClosed while the thread lingers. A second time it only
         waits."""
+        self._check_thread()
         self._closed = True
         if self._idle_timer is not None:
             self._idle_timer.stop()
@@ -190,6 +190,10 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self._running} of {self.size} slots>"
+
+    def _check_thread(self) -> None:
+        if get_ident() != self._thread:
+            raise WrongThread(f"{self.name} belongs to another thread; from this one use System.from_thread")
 
     # ---- slots -----------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,10 @@ LIFELINE = 4  # the reading end of a pipe into which nobody writes
 def main() -> None:
     """The life of the process."""
     end_with_parent()
+    for descriptor in (CHANNEL, LIFELINE):
+        os.set_inheritable(descriptor, False)
+    # Whatever the work forks must not keep the channel open: its closing is how the death of this process shows.
+    os.register_at_fork(after_in_child=lambda: os.closerange(CHANNEL, LIFELINE + 1))
     channel = socket.socket(fileno=CHANNEL)
     channel.setblocking(True)
     path = receive(channel)

@@ -435,6 +435,8 @@ def test_the_hub_itself_and_other_threads_are_refused_clearly(pool: ThreadPool) 
     until(lambda: refused)
     pool.run(attempt)
     assert [type(one) for one in refused] == [HubBlocked, WrongThread]
+    assert isinstance(pool.run(failure_of, pool.close), WrongThread)
+    assert not pool.closed
 
 
 @pytest.mark.parametrize(

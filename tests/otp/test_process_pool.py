@@ -312,6 +312,16 @@ def test_a_process_that_dies_is_told_and_replaced(
     assert pool.run(work.pid) != before
 
 
+def test_a_child_of_the_work_that_lives_on_does_not_hide_the_death(pool: ProcessPool, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    try:
+        failed = failure_of(pool.run, work.fork_and_die, str(mark), timeout=10.0)
+    finally:
+        os.kill(pid_in(mark), signal.SIGKILL)
+    assert isinstance(failed, ProcessDied)
+    assert failed.status == 3
+
+
 def test_a_process_that_closes_its_channel_is_ended(pool: ProcessPool) -> None:
     failed = failure_of(pool.run, work.close_channel)
     assert isinstance(failed, ProcessDied)

@@ -85,6 +85,16 @@ def hang_with_a_child(mark: str) -> None:
     child.wait()
 
 
+def fork_and_die(mark: str) -> None:
+    """Leaves a child behind, who has all that was open."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path(mark).write_text(str(child))
+    os._exit(3)
+
+
 def say(mark: str | None) -> None:
     if mark is not None:
         Path(mark + ".new").write_text(str(os.getpid()))
