@@ -104,7 +104,7 @@ class Watchdog:
         self._naming = get_original("_thread", "allocate_lock")()
         self._current: Blocked | None = None
         self._began = 0.0
-        self._news: deque[tuple[str, Any]] = deque()
+        self._news: deque[tuple[str, Any]] = deque(maxlen=1000)
         self._telling = False
 
     # ---- on and off ------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Watchdog:
     # ---- the signal: in the hub's thread, in the midst of anything -------------------------------------------------------
 
     def _tick(self, number: int, frame: FrameType | None) -> None:
-        if self._looking or frame is None or self._hub is None:
+        if self._looking or frame is None or self._hub is None or self._hub.loop is None:
             return
         self._looking = True
         error = None

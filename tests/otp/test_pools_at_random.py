@@ -29,8 +29,15 @@ def processes() -> Pool:
     return ProcessPool(2, spare=1, max_tasks=20)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("make", "callers", "each"), [(threads, 40, 25), (processes, 12, 10)])
+@pytest.mark.parametrize(
+    ("make", "callers", "each", "seed"),
+    [
+        (threads, 40, 25, 0),
+        (processes, 12, 10, 0),
+        *(pytest.param(threads, 40, 100, seed, marks=pytest.mark.slow) for seed in range(1, 6)),
+        *(pytest.param(processes, 20, 20, seed, marks=pytest.mark.slow) for seed in range(1, 6)),
+    ],
+)
 def test_everybody_gets_what_is_theirs_and_nothing_is_left(
     make: Callable[[], Pool], callers: int, each: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -520,6 +520,23 @@ def test_stop_leaves_nothing_armed() -> None:
         assert dog.breaks
 
 
+def test_a_hub_that_is_destroyed_meanwhile_ends_the_watch() -> None:
+    ended: list[bool] = []
+
+    def run() -> None:
+        dog = Watchdog(LIMIT).start()
+        get_hub().destroy()
+        ended.append(dog._ended.acquire(timeout=10))
+        dog._ended.release()
+        dog.stop()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert ended == [True]
+    assert not watchdog_file._watched
+
+
 def test_a_hub_has_one_watchdog(dog: Watchdog) -> None:
     with pytest.raises(SpecError, match="without a watchdog"):
         Watchdog().start()
