@@ -205,7 +205,7 @@ class AtSomeInstruction:
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
         frame.f_trace_opcodes = True
-        if event == "opcode" and not self.raised:
+        if event in ("opcode", "line") and not self.raised:
             me = getcurrent()
             if type(me) is Worker and me.process is not None and at_it(me.process.server):
                 self.left -= 1
@@ -261,7 +261,12 @@ class AtSomeInstructionOfTheRuntime(AtSomeInstruction):
         frame.f_trace_opcodes = True
         me = getcurrent()
         working = type(me) is Worker and me.process is not None and at_it(me.process.server)
-        if event == "opcode" and working and not self.raised and frame.f_globals.get("__name__") in RUNTIME:
+        if (
+            event in ("opcode", "line")
+            and working
+            and not self.raised
+            and frame.f_globals.get("__name__") in RUNTIME
+        ):
             self.left -= 1
             if self.left <= 0:
                 self.raised += 1
