@@ -118,9 +118,12 @@ class Watchdog:
         self._forget()
         self._asked = False
         self._current = None
+        try:
+            self._delay_dump()
+        except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise SpecError("dump", self._dump, "a file with a descriptor, or None") from error
         if self._wants_to_break:
             self._arm()
-        self._delay_dump()
         self._hub = hub
         _watched.add(hub)
         allocate = get_original("_thread", "allocate_lock")
@@ -129,7 +132,12 @@ class Watchdog:
         self._ended.acquire()
         # At the interpreter's end the handler goes before the timer does, and the signal would end the process.
         atexit.register(self.stop)
-        get_original("_thread", "start_new_thread")(self._watch, ())
+        try:
+            get_original("_thread", "start_new_thread")(self._watch, ())
+        except RuntimeError:
+            self._ended.release()
+            self.stop()
+            raise
         return self
 
     def _arm(self) -> None:

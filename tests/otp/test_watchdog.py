@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import pkgutil
 import re
@@ -21,6 +22,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
+from gevent.monkey import get_original
 
 import packetflow.otp
 from packetflow.otp import (
@@ -566,6 +568,23 @@ def test_a_signal_that_somebody_else_handles_is_left_to_him() -> None:
 def test_wrong_options_are_told(field: str, options: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=field):
         Watchdog(**options)
+
+
+def test_what_can_not_begin_leaves_nothing_armed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="dump"):
+        Watchdog(dump=io.StringIO()).start()
+
+    def refuse(module: str, name: str) -> Any:
+        if name == "start_new_thread":
+            raise RuntimeError("can't start new thread")
+        return get_original(module, name)
+
+    monkeypatch.setattr(watchdog_file, "get_original", refuse)
+    with pytest.raises(RuntimeError):
+        Watchdog().start()
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert signal.getsignal(watchdog_file.SIGNAL) is signal.SIG_DFL
+    assert not watchdog_file._watched
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
