@@ -41,7 +41,8 @@ class ThreadPool(Pool):
         self._busy: set[Task] = set()
         self._lingering: set[Task] = set()
         self._finished: deque[Task] = deque()
-        self._wake: Any = None  # how threads wake the hub; it keeps the loop alive while somebody waits
+        self._wake: Any = None  # how threads wake the hub
+        self._awake = False  # whether it keeps the loop alive: while something runs
 
     def lingering(self) -> list[tuple[str, str]]:
         """What runs on although nobody waits for it: (its name, the line where it is)."""
@@ -84,6 +85,7 @@ class ThreadPool(Pool):
         if self._wake is None:
             self._wake = self._hub.loop.async_()
             self._wake.start(self._collect)
+            self._awake = True
         if self._running > self._threads:
             try:
                 _start_new_thread(self._serve, (self._tasks, self._finished, self._wake.send))
@@ -95,7 +97,8 @@ class ThreadPool(Pool):
                 # One of those that live does it when it is free.
             else:
                 self._threads += 1
-        self._wake.ref = True
+        if not self._awake:
+            self._keep_awake(True)
         self._busy.add(task)
         self._tasks.put(task)
 
@@ -127,14 +130,18 @@ class ThreadPool(Pool):
             self._lingering.discard(task)
             task.settled = True
             self._leave()
+            self._go_on(task)
+            # Only now: the one who got the result may have come back with more work at once.
             if not self._running:
                 self._rest()
-            self._go_on(task)
+
+    def _keep_awake(self, awake: bool) -> None:
+        self._wake.ref = self._awake = awake
 
     def _rest(self) -> None:
         if self._wake is None:
             return
-        self._wake.ref = False
+        self._keep_awake(False)
         if self._closed:
             self._wake.stop()
             self._wake.close()
@@ -165,4 +172,4 @@ class ThreadPool(Pool):
         if not self._running:
             self._rest()
         elif self._wake is not None:
-            self._wake.ref = False  # what lingers is nothing to wait for
+            self._keep_awake(False)  # what lingers is nothing to wait for
