@@ -17,6 +17,7 @@ from typing import Any
 
 CHANNEL = 3  # a socket: requests and answers, each with its length in eight bytes before it
 LIFELINE = 4  # the reading end of a pipe into which nobody writes
+SMALL = 65_536
 
 
 def main() -> None:
@@ -36,8 +37,7 @@ def main() -> None:
         answer = do(request)
         del request
         try:
-            channel.sendall(len(answer).to_bytes(8, "big"))
-            channel.sendall(answer)
+            send(channel, answer)
         except OSError:
             return
         del answer
@@ -54,6 +54,16 @@ def end_with_parent() -> None:
     except BlockingIOError:
         return  # the other end is open: the parent lives
     os._exit(0)
+
+
+def send(channel: socket.socket, message: bytes) -> None:
+    """Sends a message with its length: in one piece, unless that would copy much."""
+    head = len(message).to_bytes(8, "big")
+    if len(message) < SMALL:
+        channel.sendall(head + message)
+    else:
+        channel.sendall(head)
+        channel.sendall(message)
 
 
 def receive(channel: socket.socket) -> bytearray | None:

@@ -23,7 +23,7 @@ from greenlet import getcurrent
 
 from packetflow.otp.errors import OffloadFailed, PoolClosed, ProcessDied, SpecError
 from packetflow.otp.pool import Pool, Task, check_count, name_of
-from packetflow.otp.process_child import CHANNEL, LIFELINE, address, exactly
+from packetflow.otp.process_child import CHANNEL, LIFELINE, address, receive, send
 from packetflow.otp.turn import brief
 
 _waitpid: Callable[[int, int], tuple[int, int]] = get_original("os", "waitpid")
@@ -244,21 +244,17 @@ class _Child:
         self.gone = False
         self.status: int | None = None
         try:
-            self._send(pickle.dumps([entry or os.getcwd() for entry in sys.path]))
+            send(self._socket, pickle.dumps([entry or os.getcwd() for entry in sys.path]))
         except OSError:
             pass  # it died at once; the first request will tell
-
-    def _send(self, message: bytes) -> None:
-        self._socket.sendall(len(message).to_bytes(8, "big") + message)
 
     def exchange(self, request: bytes) -> bytearray | None:
         """Sends a request and waits for the answer. None: it died."""
         try:
-            self._send(request)
+            send(self._socket, request)
         except OSError:
             return None
-        head = exactly(self._socket, 8)
-        return None if head is None else exactly(self._socket, int.from_bytes(head, "big"))
+        return receive(self._socket)
 
     def watch(self, hub: Any, lost: Callable[[_Child], None]) -> None:
         """While it is idle: calls lost(self) if it ends."""
