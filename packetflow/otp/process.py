@@ -108,6 +108,8 @@ class Job(Call):
 
     def failed(self, process: Process, error: BaseException) -> bool:
         """What `perform` raised. Returns whether it is settled; else the server crashes of it."""
+        if not isinstance(error, Exception):
+            return False  # SystemExit and the like are for nobody else's greenlet
         if self.value is PENDING:
             self.value = Failed(lambda timeout: error)
         return True
