@@ -15,6 +15,7 @@ from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
     AlreadyPresent,
+    AlreadyRegistered,
     AlreadyStarted,
     CallCycle,
     CallFailed,
@@ -28,10 +29,12 @@ from packetflow.otp.errors import (
     NameTaken,
     NoProcess,
     NotAnActor,
+    NotRegistered,
     PacketFlowError,
     ServerExited,
     SpecError,
     StartFailed,
+    ThreadGone,
     TooManyChildren,
     WrongThread,
 )
@@ -61,6 +64,7 @@ from packetflow.wire.errors import (
 __all__ = [
     "AddressInUse",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
     "CallCycle",
     "CallFailed",
@@ -86,6 +90,7 @@ __all__ = [
     "NoProcess",
     "NotAnActor",
     "NotFound",
+    "NotRegistered",
     "NotSent",
     "OverlayError",
     "Overloaded",
@@ -98,6 +103,7 @@ __all__ = [
     "ServerExited",
     "SpecError",
     "StartFailed",
+    "ThreadGone",
     "Timeout",
     "TooLarge",
     "TooManyChildren",

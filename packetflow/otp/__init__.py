@@ -3,10 +3,18 @@
 Each name is loaded when it is first asked for, so that `packetflow.otp.errors` alone loads no gevent.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
+if os.environ.get("PACKETFLOW_PURE"):
+    from packetflow.otp.pure import PureFinder
+
+    sys.meta_path.insert(0, PureFinder())
+
 _HOMES = {
+    "agent": ("Agent",),
     "answers": ("Continue", "Down", "Exit", "IGNORE", "NoReply", "Reply", "Stop"),
     "calls": ("call", "cast", "reply", "send", "stop"),
     "child_spec": ("Backoff", "ChildSpec"),
@@ -15,6 +23,7 @@ _HOMES = {
     "dynamic_supervisor": ("DynamicSupervisor",),
     "errors": (
         "AlreadyPresent",
+        "AlreadyRegistered",
         "AlreadyStarted",
         "BadAction",
         "BadReturn",
@@ -30,10 +39,12 @@ _HOMES = {
         "NameTaken",
         "NoProcess",
         "NotAnActor",
+        "NotRegistered",
         "PacketFlowError",
         "ServerExited",
         "SpecError",
         "StartFailed",
+        "ThreadGone",
         "TooManyChildren",
         "WrongThread",
     ),
@@ -46,8 +57,11 @@ _HOMES = {
         "statistics",
         "tree",
     ),
+    "partition_supervisor": ("PartitionSupervisor",),
     "process": ("Call",),
     "ref": ("Ref",),
+    "registry": ("Registry",),
+    "registry_table": ("Registered", "Unregistered"),
     "server": ("GenServer",),
     "signals": ("Monitor", "demonitor", "exit_signal", "kill", "link", "monitor", "unlink"),
     "state_actions": (
@@ -74,12 +88,15 @@ _HOMES = {
     "supervisor": ("Supervisor",),
     "system": ("Remote", "System"),
     "timers": ("Timer",),
+    "via": ("Via",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "IGNORE",
+    "Agent",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
     "Backoff",
     "BadAction",
@@ -117,11 +134,15 @@ __all__ = [
     "NoProcess",
     "NoReply",
     "NotAnActor",
+    "NotRegistered",
     "PacketFlowError",
+    "PartitionSupervisor",
     "PopCallback",
     "Postpone",
     "PushCallback",
     "Ref",
+    "Registered",
+    "Registry",
     "Remote",
     "RepeatState",
     "RepeatStateAndData",
@@ -138,9 +159,12 @@ __all__ = [
     "StopAndReply",
     "Supervisor",
     "System",
+    "ThreadGone",
     "Timer",
     "TooManyChildren",
     "Transition",
+    "Unregistered",
+    "Via",
     "WrongThread",
     "call",
     "cast",

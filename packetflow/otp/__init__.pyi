@@ -1,3 +1,4 @@
+from packetflow.otp.agent import Agent as Agent
 from packetflow.otp.answers import IGNORE as IGNORE
 from packetflow.otp.answers import Continue as Continue
 from packetflow.otp.answers import Down as Down
@@ -17,6 +18,7 @@ from packetflow.otp.children import ChildInfo as ChildInfo
 from packetflow.otp.clock import Clock as Clock
 from packetflow.otp.dynamic_supervisor import DynamicSupervisor as DynamicSupervisor
 from packetflow.otp.errors import AlreadyPresent as AlreadyPresent
+from packetflow.otp.errors import AlreadyRegistered as AlreadyRegistered
 from packetflow.otp.errors import AlreadyStarted as AlreadyStarted
 from packetflow.otp.errors import BadAction as BadAction
 from packetflow.otp.errors import BadReturn as BadReturn
@@ -32,10 +34,12 @@ from packetflow.otp.errors import MailboxFull as MailboxFull
 from packetflow.otp.errors import NameTaken as NameTaken
 from packetflow.otp.errors import NoProcess as NoProcess
 from packetflow.otp.errors import NotAnActor as NotAnActor
+from packetflow.otp.errors import NotRegistered as NotRegistered
 from packetflow.otp.errors import PacketFlowError as PacketFlowError
 from packetflow.otp.errors import ServerExited as ServerExited
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
+from packetflow.otp.errors import ThreadGone as ThreadGone
 from packetflow.otp.errors import TooManyChildren as TooManyChildren
 from packetflow.otp.errors import WrongThread as WrongThread
 from packetflow.otp.inspection import Branch as Branch
@@ -45,8 +49,12 @@ from packetflow.otp.inspection import get_state as get_state
 from packetflow.otp.inspection import replace_state as replace_state
 from packetflow.otp.inspection import statistics as statistics
 from packetflow.otp.inspection import tree as tree
+from packetflow.otp.partition_supervisor import PartitionSupervisor as PartitionSupervisor
 from packetflow.otp.process import Call as Call
 from packetflow.otp.ref import Ref as Ref
+from packetflow.otp.registry import Registry as Registry
+from packetflow.otp.registry_table import Registered as Registered
+from packetflow.otp.registry_table import Unregistered as Unregistered
 from packetflow.otp.server import GenServer as GenServer
 from packetflow.otp.signals import Monitor as Monitor
 from packetflow.otp.signals import demonitor as demonitor
@@ -78,3 +86,4 @@ from packetflow.otp.supervisor import Supervisor as Supervisor
 from packetflow.otp.system import Remote as Remote
 from packetflow.otp.system import System as System
 from packetflow.otp.timers import Timer as Timer
+from packetflow.otp.via import Via as Via

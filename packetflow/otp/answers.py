@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
     from packetflow.otp.signals import Monitor
+    from packetflow.otp.via import Target
 
 
 class _Mark:
@@ -73,11 +74,15 @@ class Continue(Answer):
         self.reply = reply
 
 
+ANSWERS: Final = frozenset((Reply, NoReply, Stop, Continue))
+"""All of them, to be recognised by their class."""
+
+
 class Down(NamedTuple):
     """A monitored process is gone. reason: what it died of; "noproc" if it was not there."""
 
     monitor: Monitor
-    ref: Ref | str
+    ref: Target
     reason: object
 
 

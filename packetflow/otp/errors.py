@@ -11,12 +11,15 @@ PacketFlowError                code, message for people
 │  └─ MailboxFull              the server's mailbox is bounded and full
 ├─ StartFailed                 `init` raised, stopped or overran: reason, path
 ├─ NameTaken                   the name has a holder: name, holder
+│  └─ AlreadyRegistered        the key of a registry has one: registry, key, holder
+├─ NotRegistered               somebody does not hold the key: registry, key
 ├─ SpecError                   a child specification or option is wrong: field, given, accepted
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
 ├─ BadReturn                   a state machine's callback returned what it may not: given, reason
 ├─ BadAction                   an action of it is none, or is not one there: given, reason
 ├─ WrongThread                 the system belongs to another thread
+├─ ThreadGone                  the thread a system lived in has ended
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
 """
@@ -27,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
+    from packetflow.otp.via import Target
 
 
 class PacketFlowError(Exception):
@@ -55,7 +59,7 @@ class CallFailed(PacketFlowError):
 
     code = "unavailable"
 
-    def __init__(self, text: str, ref: Ref | str, reason: object) -> None:
+    def __init__(self, text: str, ref: Target, reason: object) -> None:
         super().__init__(text)
         self.ref = ref
         self.reason = reason
@@ -64,7 +68,7 @@ class CallFailed(PacketFlowError):
 class NoProcess(CallFailed):
     """Nobody is there: the target is dead, or no one holds the name."""
 
-    def __init__(self, ref: Ref | str) -> None:
+    def __init__(self, ref: Target) -> None:
         super().__init__(f"{ref}: no such process (noproc)", ref, "noproc")
 
 
@@ -127,8 +131,30 @@ class NameTaken(PacketFlowError):
 
     def __init__(self, name: str, holder: Ref) -> None:
         super().__init__(f"the name {name!r} is held by {holder}")
-        self.name = name
+        self.name: object = name
         self.holder = holder
+
+
+class AlreadyRegistered(NameTaken):
+    """A registry of unique keys has a holder of this key already, who may be the one that asks."""
+
+    def __init__(self, registry: str, key: object, holder: Ref) -> None:
+        PacketFlowError.__init__(self, f"registry {registry}: the key {key!r} is held by {holder}")
+        self.registry = registry
+        self.name = self.key = key
+        self.holder = holder
+
+
+class NotRegistered(PacketFlowError):
+    """The registry has no such key of this actor."""
+
+    code = "not_found"
+
+    def __init__(self, registry: str, key: object, ref: Ref) -> None:
+        super().__init__(f"registry {registry}: the key {key!r} is not held by {ref}")
+        self.registry = registry
+        self.key = key
+        self.ref = ref
 
 
 class SpecError(PacketFlowError):
@@ -232,6 +258,12 @@ class BadAction(BadReturn):
 
 class WrongThread(PacketFlowError):
     """A system was used from a thread other than its hub's."""
+
+
+class ThreadGone(PacketFlowError):
+    """The thread that a system lived in has ended, and all of it with the thread."""
+
+    code = "unavailable"
 
 
 class HubBlocked(PacketFlowError):

@@ -141,6 +141,7 @@ class _ChangeCode(Job):
         new._process = process
         new.take_over(old)
         process.server = new
+        process.limit = new.mailbox_limit
         self.value = None
 
 
@@ -178,7 +179,8 @@ def _child(child: Child) -> Branch:
     spec = child.spec
     process = child.process
     if process is None or process.current is DEAD:
-        return Branch(spec.id, spec.name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
+        name = None if spec.name is None else str(spec.name)
+        return Branch(spec.id, name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
     return _branch(spec.id, process, child.status, child.restarts, spec.type)
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import greenlet
 
-from packetflow.otp.answers import UNSET, _Mark
+from packetflow.otp.answers import _Mark
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
     from packetflow.otp.ref import Ref
+    from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
@@ -50,23 +51,30 @@ class Call:
     Handlers get it as `caller`: pass it to `reply`, compare it, keep it; read nothing but `ref`.
     """
 
-    __slots__ = ("caller", "context", "deadline", "greenlet", "message", "target", "value")
+    __slots__ = (
+        "before",
+        "caller",
+        "context",
+        "deadline",
+        "greenlet",
+        "message",
+        "target",
+        "timeout",
+        "value",
+    )
+
+    timeout: float  # as it was asked for; only where the wait is bounded
+    before: Any  # the open call made before this one; see timeouts
+    deadline: float  # set once the clock was read for it
 
     def __init__(
-        self,
-        waiting: greenlet | None,
-        target: Process,
-        message: Any,
-        caller: Process | None,
-        context: Any,
-        deadline: float,
+        self, waiting: greenlet | None, target: Process, message: Any, caller: Process | None, context: Any
     ) -> None:
         self.greenlet = waiting
         self.target = target
         self.message = message
         self.caller = caller
         self.context = context
-        self.deadline = deadline
         self.value: Any = PENDING
 
     @property
@@ -134,10 +142,12 @@ class Process:
         "child",
         "current",
         "handled",
+        "limit",
         "mailbox",
         "name",
         "parent",
         "ref",
+        "registries",
         "scheduler",
         "server",
         "started",
@@ -152,6 +162,7 @@ class Process:
     ) -> None:
         self.scheduler = scheduler
         self.server = server
+        self.limit = server.mailbox_limit
         self.parent = parent
         self.started = started
         self.current: Any = None
@@ -161,6 +172,7 @@ class Process:
         self.bonds: Bonds | None = None
         self.name: str | None = None
         self.child: Child | None = None  # what its supervisor knows of it
+        self.registries: tuple[RegistryTable, ...] | None = None  # that have keys of it, or are kept by it
         self.handled = 0
 
     def bond(self) -> Bonds:
@@ -175,13 +187,22 @@ class Process:
         return self.name or type(self.server).__name__
 
 
+class _Absent:
+    """Stands where a server would be."""
+
+    mailbox_limit = None
+
+
+_ABSENT: Final[Any] = _Absent()
+
+
 class Nobody(Process):
     """Stands in a ref for somebody who is dead, or lives on another node."""
 
     __slots__ = ()
 
     def __init__(self, scheduler: Scheduler, ref: Ref) -> None:
-        super().__init__(scheduler, UNSET, None, 0.0)
+        super().__init__(scheduler, _ABSENT, None, 0.0)
         self.ref = ref
         self.current = DEAD
 
@@ -193,6 +214,7 @@ class Nobody(Process):
 class Worker(greenlet):  # type: ignore[misc]
     """A greenlet that handles messages: now of this process, then of another."""
 
-    __slots__ = ("process",)
+    __slots__ = ("hires", "process")
 
-    process: Process | None
+    process: Any  # the Process, or None while it is parked
+    hires: int  # how many workers hired one another before it

@@ -10,6 +10,7 @@ from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import Call, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.scheduler import Scheduler
@@ -83,15 +84,16 @@ class GenServer:
     def start(
         cls,
         *arguments: Any,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
         **keywords: Any,
     ) -> Ref | None:
         """Starts one and waits for its `init`. Returns its ref, or None if `init` ignored.
 
-        system: where it lives; inside an actor it is the actor's own by default. timeout: seconds for `init`, then it is
-        killed. Raises StartFailed (with the reason) and NameTaken; nothing is left behind then.
+        name: a text, or a registry's `via(key)`. system: where it lives; inside an actor it is the actor's own by default.
+        timeout: seconds for `init`, then it is killed. Raises StartFailed (with the reason) and NameTaken; nothing is left
+        behind then.
         """
         return start_process(_scheduler(system), cls, arguments, keywords, name, timeout)
 
@@ -99,7 +101,7 @@ class GenServer:
     def start_link(
         cls,
         *arguments: Any,
-        name: str | None = None,
+        name: Name | None = None,
         timeout: float | None = None,
         **keywords: Any,
     ) -> Ref | None:
@@ -122,19 +124,19 @@ class GenServer:
     trap_exits: bool = False
     """Whether exit signals come as `Exit` messages instead of ending this server. "kill" can't be trapped."""
 
-    def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
+    def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name."""
         return calls.call(self.system.find(target), message, timeout)
 
-    def cast(self, target: Ref | str, message: Any) -> None:
+    def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
         self.system.cast(target, message)
 
-    def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
+    def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
         self.system.send(target, message, block=block)
 
-    def send_after(self, delay: float, message: Any, target: Ref | str | None = None) -> Timer:
+    def send_after(self, delay: float, message: Any, target: Target | None = None) -> Timer:
         """Sends a message in `delay` seconds, to this server unless another is named. `Timer.cancel()` tells the time left."""
         return self.system.send_after(delay, self.ref if target is None else target, message)
 
@@ -142,7 +144,7 @@ class GenServer:
         """`reply`: answers a call whose handler returned NoReply."""
         calls.reply(caller, value)
 
-    def monitor(self, target: Ref | str) -> Monitor:
+    def monitor(self, target: Target) -> Monitor:
         """`monitor`, also by name: a Down comes to `handle_info`. Nobody of that name: at once, with "noproc"."""
         return self.system.monitor(target)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
 from greenlet import GreenletExit, getcurrent
@@ -12,6 +12,9 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
+
+if TYPE_CHECKING:
+    from packetflow.otp.via import Target
 
 log = logging.getLogger("packetflow.otp")
 
@@ -24,7 +27,7 @@ class Monitor:
 
     __slots__ = ("_down", "_event", "_target", "_watcher", "ref")
 
-    def __init__(self, ref: Ref | str, target: Process | None, watcher: Process | None) -> None:
+    def __init__(self, ref: Target, target: Process | None, watcher: Process | None) -> None:
         self.ref = ref
         self._target = target
         self._watcher = watcher
@@ -144,6 +147,7 @@ def exit_signal(ref: Ref, reason: object) -> None:
     sender = current_process()
     if target.current is not DEAD:
         target.scheduler.check_thread()
+        _check_room()
         if reason == "kill":
             die(target, "killed")
         else:
@@ -155,6 +159,12 @@ def exit_signal(ref: Ref, reason: object) -> None:
 def kill(ref: Ref) -> None:
     """Ends a process at once: dead for everybody when this returns. `terminate` does not run, `finally` blocks do."""
     exit_signal(ref, "kill")
+
+
+def _check_room(frames: int = 24) -> None:
+    # Raises RecursionError here if a death would raise it halfway: a process is dead for everybody or for nobody.
+    if frames:
+        _check_room(frames - 1)
 
 
 def _leave_if_dead(process: Process) -> None:
@@ -178,7 +188,7 @@ def signal(target: Process, sender: Ref, reason: object, source: Process | None)
         return
     if target.server.trap_exits:
         if source is not None and source is target.parent:
-            target.scheduler.deliver(target, Leave(None, target, reason, None, None, 0.0))
+            target.scheduler.deliver(target, Leave(None, target, reason, None, None))
         else:
             target.scheduler.deliver(target, (SIGNAL, Exit(sender, reason)))
     elif reason != "normal":
@@ -205,6 +215,10 @@ def _bury(process: Process, reason: object) -> None:
     scheduler.processes.pop(ref.id, None)
     if process.name is not None and scheduler.names.get(process.name) is process:
         del scheduler.names[process.name]
+    if process.registries is not None:
+        for registry in process.registries:
+            registry.forget(process, reason)
+        process.registries = None
 
     # The supervisor hears first: who gets an error from a call and tries the name again finds the new one sooner.
     parent = process.parent
@@ -265,6 +279,6 @@ def fail(call: Call, reason: object) -> None:
     """Ends a wait because the target died of `reason`."""
     ref = call.target.ref
 
-    call.value = Failed(lambda timeout: ServerExited(ref, reason))
     if call.greenlet is not None:
         call.target.scheduler.enqueue(call)
+    call.value = Failed(lambda timeout: ServerExited(ref, reason))

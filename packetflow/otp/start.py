@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
-from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, StartFailed
-from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
+from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
+from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
+from packetflow.otp.via import Name, Via
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
 
@@ -83,8 +85,8 @@ def start_process(
     cls: type[GenServer],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    name: str | None,
-    timeout: float | None,
+    name: Name | None,
+    timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
 ) -> Ref | None:
@@ -93,10 +95,12 @@ def start_process(
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
-    if name is not None:
+    if isinstance(name, str):
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
+    elif name is not None and not isinstance(name, Via):
+        raise SpecError("name", name, "a text, or what a registry's via(key) gives")
     system = scheduler.system
     try:
         server = cls()
@@ -106,25 +110,42 @@ def start_process(
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
-    scheduler.processes[number] = process
-    if name is not None:
+    waits: TimeoutClass | None = None
+    worker: Worker | None = None
+    # What may raise (a starter at the end of its recursion) stands before what the others see.
+    if cls.has_own_init() or arguments or keywords:
+        request = waiting_for(process, Init, (arguments, keywords))
+        worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
+    try:
+        if linked and parent is not None:
+            process.bond()
+            parent.bond()
+        if worker is not None and timeout is not None:
+            waits = scheduler.timeouts.exact(timeout)
+            waits.enter(request, scheduler.monotonic())
+        if name is not None and not isinstance(name, str):
+            name.take(process)
+    except BaseException:
+        if worker is not None:
+            scheduler.pool.append(worker)
+        if waits is not None:
+            waits.leave(request)
+        raise
+    if isinstance(name, str):
         process.name = name
         scheduler.names[name] = process
+    scheduler.processes[number] = process
     if linked and parent is not None:
         process.bond().links.add(parent)
         parent.bond().links.add(process)
-    if not cls.has_own_init() and not arguments and not keywords:
+    if worker is None:
         return ref
-    request = waiting_for(process, Init, (arguments, keywords))
     process.current = request
-    worker = scheduler.worker_for(process)
+    process.worker = worker
+    worker.process = process
     caller = request.caller
     if caller is not None:
         caller.waiting = request
-    waits: TimeoutClass | None = None
-    if timeout is not None:
-        waits = scheduler.timeouts.exact(timeout)
-        waits.enter(request)
     try:
         worker.switch()
         while request.value is PENDING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from packetflow.otp.state_machine import StateMachine
     from packetflow.otp.timers import Timer
 
-_FAIR = 64  # events between two looks at the clock
+_FAIR = 64  # events between two looks whether the hub is due
 
 
 class Expiry(Job):
@@ -23,7 +23,7 @@ class Expiry(Job):
     __slots__ = ("kind", "timer")
 
     def __init__(self, process: Process, kind: Any, content: Any) -> None:
-        super().__init__(None, process, content, None, None, 0.0)
+        super().__init__(None, process, content, None, None)
         self.kind = kind
         self.timer: Timer | None = None
 
@@ -140,8 +140,8 @@ class EventQueue:
         self._count += 1
         if self._count % _FAIR == 0:
             scheduler = self.process.scheduler
-            if scheduler.monotonic() >= scheduler.slice_end:
-                scheduler.pass_through_hub()
+            scheduler.budget -= _FAIR
+            scheduler.mind_the_hub()
         return event
 
     # ---- timeouts --------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class StateMachine(GenServer):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         for name in ("handle_call", "handle_cast", "handle_info", "handle_continue"):
-            if getattr(cls, name) is not getattr(StateMachine, name):
+            if name in vars(cls):
                 raise SpecError(
                     f"{cls.__name__}.{name}", "a method", "none: a state machine's events go to its states"
                 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
-import gevent
-from gevent.monkey import get_original
+from gevent.hub import get_hub
 
 from packetflow.otp import calls, signals
 from packetflow.otp.clock import Clock
@@ -16,8 +16,12 @@ from packetflow.otp.process import DEAD, Nobody, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import Monitor
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import get_ident, run_in_thread_of
 from packetflow.otp.timers import Timer
+from packetflow.otp.via import Name, Target, Via
+
+if TYPE_CHECKING:
+    from packetflow.otp.registry import Registry
 
 
 class Remote(Protocol):
@@ -44,15 +48,21 @@ class System:
         self, name: str = "local", clock: Clock | None = None, incarnation: int | None = None
     ) -> None:
         self.name = name
+        # A simulated loop brings its own.
+        loop = get_hub().loop
+        make_scheduler: type[Scheduler] = getattr(loop, "scheduler_class", Scheduler)
         self.clock = clock or Clock()
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
-        self.scheduler = Scheduler(self, self.clock.monotonic)
+        self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
+        self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
 
-    def whereis(self, name: str) -> Ref | None:
+    def whereis(self, name: Name) -> Ref | None:
         """Who holds a name; None if nobody does. Never somebody dead."""
+        if isinstance(name, Via):
+            return name.whereis(self)
         holder = self.scheduler.names.get(name)
         return None if holder is None else holder.ref
 
@@ -80,14 +90,14 @@ class System:
         """All names that are held, sorted."""
         return sorted(self.scheduler.names)
 
-    def find(self, target: Ref | str) -> Ref:
+    def find(self, target: Target) -> Ref:
         """The ref for a ref or a name. Raises NoProcess if nobody holds the name."""
         if isinstance(target, Ref):
             return target
-        holder = self.scheduler.names.get(target)
-        if holder is None:
+        ref = self.whereis(target)
+        if ref is None:
             raise NoProcess(target)
-        return holder.ref
+        return ref
 
     def ref_from(self, key: tuple[str, int, int]) -> Ref:
         """The ref that `Ref.key()` described, which may be dead or on another node by now."""
@@ -103,50 +113,53 @@ class System:
 
     # ---- asking and telling, by name or ref ----------------------------------------------------------------------------
 
-    def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
+    def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name. Raises NoProcess at once if nobody holds it, and else what `call` raises."""
-        if target.__class__ is str:
-            holder = self.scheduler.names.get(target)
+        kind = target.__class__
+        if kind is str:
+            holder = self.scheduler.names.get(target)  # type: ignore[arg-type]
             if holder is None:
-                self.scheduler.check_thread()
                 raise NoProcess(target)
             return calls.call(holder.ref, message, timeout)
+        if kind is not Ref and isinstance(target, Via):
+            ref = target.whereis(self)
+            if ref is None:
+                raise NoProcess(target)
+            return calls.call(ref, message, timeout)
         return calls.call(target, message, timeout)  # type: ignore[arg-type]
 
-    def cast(self, target: Ref | str, message: Any) -> None:
+    def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
-        ref = self.whereis(target) if isinstance(target, str) else target
+        ref = target if isinstance(target, Ref) else self.whereis(target)
         if ref is not None:
             calls.cast(ref, message)
 
-    def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
+    def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
-        ref = self.whereis(target) if isinstance(target, str) else target
+        ref = target if isinstance(target, Ref) else self.whereis(target)
         if ref is not None:
             calls.send(ref, message, block)
 
-    def send_after(self, delay: float, target: Ref | str, message: Any) -> Timer:
+    def send_after(self, delay: float, target: Target, message: Any) -> Timer:
         """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left."""
         self.scheduler.check_thread()
         return self.scheduler.timers.after(delay, self._send_late, (target, message))
 
-    def _send_late(self, late: tuple[Ref | str, Any]) -> None:
+    def _send_late(self, late: tuple[Target, Any]) -> None:
         self.send(*late)
 
-    def monitor(self, target: Ref | str) -> Monitor:
+    def monitor(self, target: Target) -> Monitor:
         """`monitor`, also by name; nobody of that name: a Down at once, with "noproc"."""
         if isinstance(target, Ref):
             return signals.monitor(target)
-        holder = self.scheduler.names.get(target)
-        if holder is not None:
-            return signals.monitor(holder.ref)
+        ref = self.whereis(target)
+        if ref is not None:
+            return signals.monitor(ref)
         watch = Monitor(target, None, signals.current_process())
         watch.tell("noproc")
         return watch
 
-    def stop_process(
-        self, target: Ref | str, reason: object = "normal", timeout: float | None = None
-    ) -> None:
+    def stop_process(self, target: Target, reason: object = "normal", timeout: float | None = None) -> None:
         """`stop`, also by name."""
         calls.stop(self.find(target), reason, timeout)
 
@@ -173,29 +186,13 @@ class System:
     def from_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function in a greenlet of this system's thread, and waits for it in the calling one.
 
-        For native threads: `system.from_thread(system.call, "counter", message)`. Raises what the function raises. The
-        hub's thread must be running its greenlets meanwhile. In the system's own thread it is an ordinary call.
+        For native threads, such as `system.from_thread(system.stop_process, "counter")`; `call`, `cast` and `send` need no
+        help. Raises what the function raises, ThreadGone if the system's thread has ended. Context variables go along.
+        Where the calling thread runs greenlets, the others of them go on. In the system's own thread it is an ordinary call.
         """
         if self.scheduler.thread == get_ident():
             return function(*arguments)
-        done = get_original("_thread", "allocate_lock")()
-        done.acquire()
-        outcome: list[Any] = []
-
-        def run() -> None:
-            try:
-                outcome.extend((True, function(*arguments)))
-            except BaseException as error:  # noqa: BLE001 - the caller in the other thread gets it
-                outcome.extend((False, error))
-            finally:
-                done.release()
-
-        self.scheduler.hub.loop.run_callback_threadsafe(gevent.spawn, run)
-        done.acquire()
-        worked, value = outcome
-        if worked:
-            return value
-        raise value
+        return run_in_thread_of(self.scheduler, function, arguments)
 
     def __repr__(self) -> str:
         return f"<System {self.name} with {len(self.scheduler.processes)} processes>"

@@ -65,12 +65,13 @@ class Timers:
     def at(self, due: float, action: Callable[[Any], None], argument: Any = None) -> Timer:
         """The same, at `due` (monotonic seconds)."""
         timer = Timer(self, due, action, argument)
-        self._count += 1
-        heappush(self._heap, (due, self._count, timer))
+        # What may raise (a caller at the end of its recursion) stands before what can't be taken back.
         if due < self._armed:
             self._arm(due)
         elif not self._awake:
             self._watcher.ref = self._awake = True
+        self._count += 1
+        heappush(self._heap, (due, self._count, timer))
         return timer
 
     def forget(self, timer: Timer) -> None:
@@ -102,13 +103,14 @@ class Timers:
         self._awake = False
 
     def _arm(self, due: float) -> None:
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
+        watcher = self._loop.timer(max(0.0, due - self.monotonic()))
+        watcher.start(self._fire, update=True)
+        before, self._watcher = self._watcher, watcher
         self._armed = due
-        self._watcher = self._loop.timer(max(0.0, due - self.monotonic()))
-        self._watcher.start(self._fire, update=True)
         self._awake = True
+        if before is not None:
+            before.stop()
+            before.close()
 
     def _fire(self) -> None:
         heap = self._heap

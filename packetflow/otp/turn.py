@@ -15,9 +15,9 @@ from packetflow.otp.signals import die, fail, log
 def answer(call: Call, value: Any) -> None:
     """Gives a caller its answer; who has one already, or has given up, gets none."""
     if call.value is PENDING:
-        call.value = value
         if call.greenlet is not None:
             call.target.scheduler.enqueue(call)
+        call.value = value
 
 
 def obey(process: Process, item: Call | None, result: Any) -> greenlet | None:
