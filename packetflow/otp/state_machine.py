@@ -151,8 +151,17 @@ class StateMachine(GenServer):
             if action.__class__ is ReplyTo and action.caller is caller:
                 if given is NextState:
                     state = result.state
-                    if state != self._state and not self._moves(state):
-                        return self._proceed(caller, request, result)
+                    if state != self._state:
+                        if self.state_enter:
+                            return self._proceed(caller, request, result)
+                        try:
+                            if self._by_function:
+                                self._function = self._states[state]
+                            else:
+                                hash(state)
+                        except (KeyError, TypeError):  # what is wrong with it is said by `_find`
+                            return self._proceed(caller, request, result)
+                        self._state = state
                     self._data = result.data
                 elif given is KeepState:
                     self._data = result.data
@@ -189,30 +198,25 @@ class StateMachine(GenServer):
             (given is KeepState or given is NextState or given is KeepStateAndData)
             and not result.actions
             and self._timers is None
-            and (
-                given is not NextState
-                or result.state == self._state
-                or (self._postponed is None and self._moves(result.state))
-            )
         ):
-            if given is not KeepStateAndData:
+            if given is NextState:
+                state = result.state
+                if state != self._state:
+                    if self.state_enter or self._postponed is not None:
+                        return self._proceed(kind, content, result)
+                    try:
+                        if self._by_function:
+                            self._function = self._states[state]
+                        else:
+                            hash(state)
+                    except (KeyError, TypeError):
+                        return self._proceed(kind, content, result)
+                    self._state = state
+                self._data = result.data
+            elif given is KeepState:
                 self._data = result.data
             return None
         return self._proceed(kind, content, result)
-
-    def _moves(self, state: Any) -> bool:
-        """Goes to another state where nothing but that is to be done. Returns False, and does nothing, elsewhere."""
-        if self.state_enter:
-            return False
-        try:
-            if self._by_function:
-                self._function = self._states[state]
-            else:
-                hash(state)
-        except (KeyError, TypeError):
-            return False  # what is wrong with it is said by `_find`
-        self._state = state
-        return True
 
     # ---- the long way ---------------------------------------------------------------------------------------------------
 
