@@ -14,9 +14,11 @@ from packetflow.client.channel import NotSent
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
+    AlreadyAwaited,
     AlreadyPresent,
     AlreadyRegistered,
     AlreadyStarted,
+    AwaitTimeout,
     BadAction,
     BadReturn,
     CallCycle,
@@ -32,10 +34,12 @@ from packetflow.otp.errors import (
     NoProcess,
     NotAnActor,
     NotRegistered,
+    NotTheOwner,
     PacketFlowError,
     ServerExited,
     SpecError,
     StartFailed,
+    TaskExited,
     ThreadGone,
     TooManyChildren,
     WrongThread,
@@ -65,9 +69,11 @@ from packetflow.wire.errors import (
 
 __all__ = [
     "AddressInUse",
+    "AlreadyAwaited",
     "AlreadyPresent",
     "AlreadyRegistered",
     "AlreadyStarted",
+    "AwaitTimeout",
     "BadAction",
     "BadReturn",
     "CallCycle",
@@ -96,6 +102,7 @@ __all__ = [
     "NotFound",
     "NotRegistered",
     "NotSent",
+    "NotTheOwner",
     "OverlayError",
     "Overloaded",
     "PacketFlowError",
@@ -107,6 +114,7 @@ __all__ = [
     "ServerExited",
     "SpecError",
     "StartFailed",
+    "TaskExited",
     "ThreadGone",
     "Timeout",
     "TooLarge",

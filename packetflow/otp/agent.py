@@ -56,7 +56,7 @@ class Agent(GenServer):
         return calls.call(locate(agent), ("get_and_update", _checked(function), arguments), timeout)
 
     @staticmethod
-    def cast(agent: Target, function: Callable[..., Any], *arguments: Any) -> None:
+    def cast(agent: Target, function: Callable[..., Any], *arguments: Any) -> None:  # type: ignore[override]
         """As `update`, but doesn't wait, and doesn't fail where nobody is there."""
         _checked(function)
         try:

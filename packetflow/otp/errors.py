@@ -8,7 +8,9 @@ PacketFlowError                code, message for people
 │  ├─ ServerExited             the server died first; reason is what it died of
 │  ├─ CallTimeout              not answered in time; the server lives on
 │  ├─ CallCycle                it would wait for itself: chain
-│  └─ MailboxFull              the server's mailbox is bounded and full
+│  ├─ MailboxFull              the server's mailbox is bounded and full
+│  ├─ TaskExited               the awaited task died: reason, also the cause
+│  └─ AwaitTimeout             the awaited task has not ended in time; it runs on
 ├─ StartFailed                 `init` raised, stopped or overran: reason, path
 ├─ NameTaken                   the name has a holder: name, holder
 │  └─ AlreadyRegistered        the key of a registry has one: registry, key, holder
@@ -20,6 +22,8 @@ PacketFlowError                code, message for people
 ├─ BadAction                   an action of it is none, or is not one there: given, reason
 ├─ WrongThread                 the system belongs to another thread
 ├─ ThreadGone                  the thread a system lived in has ended
+├─ NotTheOwner                 only the one who started a task may await it
+├─ AlreadyAwaited              a task is awaited once
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
 """
@@ -109,6 +113,25 @@ class MailboxFull(CallFailed):
     def __init__(self, ref: Ref, limit: int) -> None:
         super().__init__(f"{ref}: its mailbox is full ({limit} messages)", ref, "full")
         self.limit = limit
+
+
+class TaskExited(CallFailed):
+    """The awaited task died. `reason` is what it died of; an exception is also the cause of this one."""
+
+    code = "execution_failed"
+
+    def __init__(self, ref: Ref | None, reason: object) -> None:
+        super().__init__(f"the task {ref} exited: {reason_text(reason)}", ref or "task", reason)
+
+
+class AwaitTimeout(CallFailed):
+    """The awaited task has not ended within `timeout` seconds. It runs on; await it again, or shut it down."""
+
+    code = "timeout"
+
+    def __init__(self, ref: Ref | None, timeout: float | None) -> None:
+        super().__init__(f"the task {ref} has not ended within {timeout:g} s", ref or "task", "timeout")
+        self.timeout = timeout
 
 
 class StartFailed(PacketFlowError):
@@ -254,6 +277,26 @@ class BadReturn(PacketFlowError):
 
 class BadAction(BadReturn):
     """An action that a state machine's callback returned is none, or is not one there. given: the action."""
+
+
+class NotTheOwner(PacketFlowError):
+    """A task was awaited, yielded, shut down or ignored by somebody who did not start it."""
+
+    def __init__(self, task: object, what: str = "the task") -> None:
+        super().__init__(
+            f"{what} {task} belongs to another: only the actor or greenlet that started it may await it"
+        )
+        self.task = task
+
+
+class AlreadyAwaited(PacketFlowError):
+    """A task was awaited twice; its result was given out, or it was shut down or ignored."""
+
+    def __init__(self, task: object) -> None:
+        super().__init__(
+            f"the task {task} was awaited, shut down or ignored before; its result is given out once"
+        )
+        self.task = task
 
 
 class WrongThread(PacketFlowError):

@@ -77,6 +77,10 @@ class Call:
         self.context = context
         self.value: Any = PENDING
 
+    def towards(self, caller: Process) -> Process:
+        """Whom the waiting one waits for. Who waits for several, waits for `caller` if it is one of them."""
+        return self.target
+
     @property
     def ref(self) -> Ref | None:
         """Who calls, if it is an actor."""
@@ -183,8 +187,11 @@ class Process:
         return bonds
 
     def label(self) -> str:
-        """What people call it: its name, else its class; "" for a stand-in."""
-        return self.name or type(self.server).__name__
+        """What people call it: its name, else its class or a task's function; "" for a stand-in."""
+        if self.name is not None:
+            return self.name
+        server: Any = self.server
+        return str(server.label()) if server.is_task else type(server).__name__
 
 
 class _Absent:

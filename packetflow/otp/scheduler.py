@@ -293,14 +293,13 @@ class Scheduler:
                         turn.obey(process, None, result)
                 else:
                     me.gr_context = item.context
-                    job: Job = item
-                    result = job.perform(process)
+                    result = item.perform(process)
                     if process.current is not item and me in self.lingering:
                         return  # killed meanwhile; an `init` that ends its own process goes on here
                     if result is not None:
-                        turn.obey(process, job, result)
-                    elif job.value is not PENDING:
-                        waiting = job.greenlet
+                        turn.obey(process, item, result)
+                    elif item.value is not PENDING:
+                        waiting = item.greenlet
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is a crash of its actor
                 if process.current is not item:
                     return

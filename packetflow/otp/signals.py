@@ -193,6 +193,10 @@ def signal(target: Process, sender: Ref, reason: object, source: Process | None)
             target.scheduler.deliver(target, (SIGNAL, Exit(sender, reason)))
     elif reason != "normal":
         die(target, reason)
+    elif source is not None and source.current is DEAD and target.server.is_task:
+        task: Any = target.server
+        if task.owner is source:
+            die(target, "shutdown")  # nobody is left who could await it
 
 
 def die(process: Process, reason: object) -> None:
@@ -234,9 +238,13 @@ def _bury(process: Process, reason: object) -> None:
             if isinstance(item, Call) and item.value is PENDING:
                 fail(item, reason)
     waiting = process.waiting
-    if waiting is not None and waiting.value is PENDING and worker is not getcurrent():
-        waiting.value = GONE
+    if waiting is not None and worker is not getcurrent():
+        if waiting.value is PENDING:
+            waiting.value = GONE
         waiting.greenlet = None
+    if server.is_task:
+        task: Any = server
+        task.ended(process, reason)
     if process.bonds is not None:
         _untie(process, reason)
     if server.supervises:
@@ -269,7 +277,7 @@ def _untie(process: Process, reason: object) -> None:
         watch.tell(reason)
     for watch in list(bonds.monitoring):
         watch.end(flush=False)
-    for other in bonds.links:
+    for other in tuple(bonds.links):  # one in another system dies at once, and leaves them
         if other.bonds is not None:
             other.bonds.links.discard(process)
         signal(other, process.ref, reason, process)

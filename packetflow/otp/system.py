@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from gevent.hub import get_hub
@@ -21,6 +21,7 @@ from packetflow.otp.timers import Timer
 from packetflow.otp.via import Name, Target, Via
 
 if TYPE_CHECKING:
+    from packetflow.otp.ref import M, R
     from packetflow.otp.registry import Registry
 
 
@@ -113,6 +114,12 @@ class System:
 
     # ---- asking and telling, by name or ref ----------------------------------------------------------------------------
 
+    @overload
+    def call(self, target: Ref[M, R], message: M, timeout: float | None = ...) -> R: ...
+
+    @overload
+    def call(self, target: str | Via, message: Any, timeout: float | None = ...) -> Any: ...
+
     def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name. Raises NoProcess at once if nobody holds it, and else what `call` raises."""
         kind = target.__class__
@@ -128,11 +135,23 @@ class System:
             return calls.call(ref, message, timeout)
         return calls.call(target, message, timeout)  # type: ignore[arg-type]
 
+    @overload
+    def cast(self, target: Ref[M, Any], message: M) -> None: ...
+
+    @overload
+    def cast(self, target: str | Via, message: Any) -> None: ...
+
     def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
         ref = target if isinstance(target, Ref) else self.whereis(target)
         if ref is not None:
             calls.cast(ref, message)
+
+    @overload
+    def send(self, target: Ref[M, Any], message: M, block: bool = ...) -> None: ...
+
+    @overload
+    def send(self, target: str | Via, message: Any, block: bool = ...) -> None: ...
 
     def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
@@ -146,7 +165,8 @@ class System:
         return self.scheduler.timers.after(delay, self._send_late, (target, message))
 
     def _send_late(self, late: tuple[Target, Any]) -> None:
-        self.send(*late)
+        target, message = late
+        self.send(target, message)
 
     def monitor(self, target: Target) -> Monitor:
         """`monitor`, also by name; nobody of that name: a Down at once, with "noproc"."""
