@@ -32,7 +32,7 @@ from packetflow.otp.state_actions import (
     bad_return,
     shown,
 )
-from packetflow.otp.state_events import EventQueue, Expiry, Postponed
+from packetflow.otp.state_events import Event, EventQueue, Expiry, Postponed
 
 StateFunction: TypeAlias = Callable[[Any, Any, Any, Any], StateResult | None]
 
@@ -73,7 +73,9 @@ class StateMachine(GenServer):
       that all that a state does stands in one place, and the same in both modes. Such a call can't change the state,
       postpone or insert events; it may return None.
     - An event that finds nothing to do is put off by Postpone and comes again after the next change of state.
+    - Context variables go along: a postponed event comes again with its own, an inserted one with its maker's.
     - The exception that ends the machine has a note that names the event and the state.
+    - There is no hibernation: an idle machine has no greenlet and no queue anyway.
     """
 
     __slots__ = ("_data", "_function", "_postponed", "_pushed", "_state", "_timers")
@@ -258,7 +260,7 @@ class StateMachine(GenServer):
         old = state = self._state
         data = self._data
         entering = postpone = False
-        inserted: list[tuple[Any, Any]] | None = None
+        inserted: list[Event] | None = None
         timeouts: dict[Any, Timeout] | None = None
         while True:
             enter = False
@@ -301,7 +303,8 @@ class StateMachine(GenServer):
                 elif isinstance(action, NextEvent):
                     if inserted is None:
                         inserted = []
-                    inserted.append((action.kind, action.content))
+                    context = action.kind.context if isinstance(action.kind, Call) else events.context
+                    inserted.append((action.kind, action.content, context))
                 elif isinstance(action, Postpone):
                     postpone = action.postpone
                 else:
@@ -318,7 +321,7 @@ class StateMachine(GenServer):
         if postpone and kind is not UNSET:
             if self._postponed is None:
                 self._postponed = Postponed()
-            self._postponed.put(events.process, kind, content)
+            self._postponed.put(events.process, (kind, content, events.context))
         events.cancel(self, "timeout")
         if state is not old and state != old:
             events.cancel(self, "state_timeout")
