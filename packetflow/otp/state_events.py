@@ -100,9 +100,8 @@ class EventQueue:
         self._worker = getcurrent()
         self._item = process.current
         self._held = UNSET
-        self._zeros: dict[Any, tuple[Any, Any]] | None = (
-            None  # timeouts of 0 seconds: when the queue is empty
-        )
+        # Timeouts of 0 seconds, with content and context: they come when the queue is empty.
+        self._zeros: dict[Any, tuple[Any, Any]] | None = None
         self._count = 0
 
     def is_over(self) -> bool:
