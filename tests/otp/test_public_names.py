@@ -149,8 +149,16 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_each_can_be_had_and_says_what_it_is() -> None:
-    # These have no docstring of their own.
-    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "EventKind", "Receive"]
+    values = [
+        "IGNORE",
+        "TRACE",
+        "Actor",
+        "ActorFactory",
+        "Behaviour",
+        "EventKind",
+        "Receive",
+        "StateResult",
+    ]  # no docstring of their own
     for name in packetflow.otp.__all__:
         value = getattr(packetflow.otp, name)
         assert name in values or inspect.getdoc(value), name
