@@ -101,8 +101,12 @@ class Scheduler:
         """Lets a process with a message, or one who has its answer, go on soon."""
         self.run_queue.append(job)
         if not self.flushing:
-            self.flushing = True
-            self.hub.loop.run_callback(self._flush)
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Has the hub let those in the queue go on."""
+        self.flushing = True
+        self.hub.loop.run_callback(self._flush)
 
     def deliver(self, process: Process, item: Any) -> None:
         """Puts a message into a mailbox, whatever its bound; a dead process gets nothing."""

@@ -64,7 +64,7 @@ class Task(Job):
     linked: bool  # whether its end is an exit signal to its owner
     family: set[Process] | None  # where its owner keeps it, to end it when it ends itself
     gathering: Gathering | None  # who waits for it together with others
-    stopping: object  # the reason for which it was told to stop
+    stopping: object  # the reason for which it was told to stop; only set where it was
 
     # ---- starting ------------------------------------------------------------------------------------------------------
 
@@ -309,7 +309,11 @@ class Task(Job):
                 value = exited(reason)
             if not is_orderly(reason):
                 log.error("%s stopped: %r", process.ref, reason)
-        gathering = self.settle(value)
+        gathering = None
+        if self.value is PENDING:
+            self.value = value
+            if self.gathering is not None:
+                gathering = self._tell_gathering()
         owner = self.owner
         if (
             process.bonds is None
@@ -335,34 +339,31 @@ class Task(Job):
     def failed(self, process: Process, error: BaseException) -> bool:
         """The function raised: that is what the process dies of."""
         reason: object = error
-        if isinstance(error, GreenletExit) and self.stopping is not UNSET:
+        if isinstance(error, GreenletExit) and hasattr(self, "stopping"):
             reason = self.stopping
         elif log.isEnabledFor(logging.ERROR):
             log.error("the task %s crashed", process.ref, exc_info=error)
-        gathering = self.settle(exited(reason))
+        gathering = None
+        if self.value is PENDING:
+            self.value = exited(reason)
+            if self.gathering is not None:
+                gathering = self._tell_gathering()
         die(process, reason)
         if gathering is not None:
             self.greenlet = gathering.greenlet
         return True
 
-    def settle(self, value: Any) -> Gathering | None:
-        """Gives the owner its result. Returns who waits for it with others."""
-        if self.value is PENDING:
-            self.value = value
-            gathering = self.gathering
-            if gathering is not None:
-                self.gathering = None
-                gathering.ended.append(self)
-                return gathering
-        return None
-
-    def ended(self, process: Process, reason: object) -> None:
-        """Its process is dead, whoever killed it: tells those who wait, and its owner if they are linked."""
+    def _tell_gathering(self) -> Gathering | None:
         gathering, self.gathering = self.gathering, None
         if gathering is not None:
             gathering.ended.append(self)
-            if gathering.greenlet is not None:
-                process.scheduler.enqueue(gathering)
+        return gathering
+
+    def ended(self, process: Process, reason: object) -> None:
+        """Its process is dead, whoever killed it: tells those who wait, and its owner if they are linked."""
+        gathering = self._tell_gathering()
+        if gathering is not None and gathering.greenlet is not None:
+            process.scheduler.enqueue(gathering)
         family, self.family = self.family, None
         if family is not None and process in family:
             family.discard(process)
@@ -378,7 +379,7 @@ class Task(Job):
         if worker is None:
             die(process, reason)  # not begun
             return False
-        if self.stopping is UNSET:
+        if not hasattr(self, "stopping"):
             self.stopping = reason
             process.scheduler.hub.loop.run_callback(self._throw, process, worker)
         return True
@@ -428,14 +429,12 @@ def make(
     task.greenlet = None
     task.target = None  # type: ignore[assignment]
     task.message = function
-    task.caller = None
     task.context = None if context is None else context.copy()
     task.value = GONE if owner is None else PENDING
     task.arguments = arguments
     task.owner = owner
     task.linked = linked
     task.family = task.gathering = None
-    task.stopping = UNSET
     return task
 
 

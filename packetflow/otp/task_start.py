@@ -44,7 +44,9 @@ def launch(task: Task, scheduler: Scheduler, parent: Process | None, kept: bool 
         task.family = family
     task.target = process
     process.current = task
-    scheduler.enqueue(process)
+    scheduler.run_queue.append(process)
+    if not scheduler.flushing:
+        scheduler.flush_soon()
     return process
 
 
@@ -63,14 +65,13 @@ class Household:
 
 
 def _household(owner: Any) -> set[Process] | None:
-    try:
-        return owner._packetflow_tasks.tasks  # type: ignore[no-any-return]
-    except AttributeError:
+    household: Household | None = getattr(owner, "_packetflow_tasks", None)
+    if household is None:
         if not isinstance(owner, Greenlet):
             return None  # nothing tells when a bare greenlet ends
         household = owner._packetflow_tasks = Household()
         owner.rawlink(household)
-        return household.tasks
+    return household.tasks
 
 
 def name_of(function: Any) -> str:

@@ -57,7 +57,14 @@ def wait_for(task: Task, me: Any, caller: Process | None, timeout: float | None)
         caller.waiting = task
     try:
         if process.worker is None:
-            begin(process, scheduler)
+            queue = scheduler.run_queue
+            if queue and queue[-1] is process and scheduler.pool:
+                queue.pop()  # what `begin` does, for the usual case
+                process.worker = worker = scheduler.pool.pop()
+                worker.process = process
+                worker.switch()
+            else:
+                begin(process, scheduler)
         if waiter is None:
             while task.value is PENDING:
                 scheduler.let_others_run()
