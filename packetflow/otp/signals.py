@@ -19,7 +19,7 @@ log = logging.getLogger("packetflow.otp")
 class Monitor:
     """One watch over one process: gives one Down when it dies, or at once if it was dead.
 
-    Made by an actor, the Down comes to its `handle_info`. Made outside of one, `wait` returns it.
+    Made by an actor, the Down comes to its `handle_info`. Made outside of one, or in a task, `wait` returns it.
     """
 
     __slots__ = ("_down", "_event", "_target", "_watcher", "ref")
@@ -32,8 +32,8 @@ class Monitor:
         self._event: Event | None = None
 
     def wait(self, timeout: float | None = None) -> Down | None:
-        """The Down, once there is one; None after `timeout` seconds. Only for a monitor made outside of an actor."""
-        if self._watcher is not None:
+        """The Down, once there is one; None after `timeout` seconds. Only for a monitor made outside of an actor, or in a task."""
+        if self._watcher is not None and not _is_task(self._watcher):
             raise NotAnActor("this monitor is an actor's: its Down comes to handle_info")
         if self._down is None:
             if self._event is None:
@@ -46,13 +46,16 @@ class Monitor:
         self._target = None
         down = Down(self, self.ref, reason)
         watcher = self._watcher
-        if watcher is None:
-            self._down = down
-            if self._event is not None:
-                self._event.set()
-        elif watcher.current is not DEAD:
+        if watcher is not None:
+            if watcher.current is DEAD:
+                return
             watcher.bond().monitoring.discard(self)
-            watcher.scheduler.deliver(watcher, (SIGNAL, down))
+            if not _is_task(watcher):
+                watcher.scheduler.deliver(watcher, (SIGNAL, down))
+                return
+        self._down = down
+        if self._event is not None:
+            self._event.set()
 
     def end(self, flush: bool) -> bool:
         """See `demonitor`."""
@@ -75,6 +78,10 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<monitor of {self.ref}>"
+
+
+def _is_task(process: Process) -> bool:
+    return process.current is not DEAD and process.server.is_task
 
 
 def current_process() -> Process | None:

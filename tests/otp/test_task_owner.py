@@ -428,3 +428,24 @@ def test_tasks_leave_no_process_link_timer_or_wait(system: System, as_owner: Run
     until(lambda: not system.scheduler.run_queue)
     gevent.sleep(0.01)
     assert system.scheduler.timeouts.open == []
+
+
+def test_a_task_waits_for_what_it_monitors(system: System) -> None:
+    watched = Puppet.start(system=system)
+
+    def watches() -> Any:
+        watch = monitor(watched)
+        assert watch.wait(0.001) is None
+        stop(watched)
+        return watch.wait(5), monitor(watched).wait(5)
+
+    first, second = Task.async_(watches, system=system).await_()
+    assert (first.reason, second.reason) == ("normal", "noproc")
+
+
+def test_a_dead_task_monitors_nobody(system: System) -> None:
+    watched = Puppet.start(system=system)
+    task = Task.async_(lambda: monitor(watched).wait(), system=system)
+    until(lambda: statistics(watched).monitors == 1)
+    task.shutdown()
+    assert statistics(watched).monitors == 0
