@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
     from packetflow.otp.signals import Monitor
+
+
+T = TypeVar("T")
 
 
 class _Mark:
@@ -94,10 +97,10 @@ class Exit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ok:
+class Ok(Generic[T]):
     """A task has this result."""
 
-    value: Any
+    value: T
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Monitor:
         self._event: Event | None = None
 
     def wait(self, timeout: float | None = None) -> Down | None:
-        """The Down, once there is one; None after `timeout` seconds. Only for a monitor made outside of an actor, or in a task."""
+        """The Down, once there is one; None after `timeout` seconds. For a monitor made outside of an actor, or in a task."""
         if self._watcher is not None and not _is_task(self._watcher):
             raise NotAnActor("this monitor is an actor's: its Down comes to handle_info")
         if self._down is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from greenlet import GreenletExit, getcurrent
 
@@ -33,10 +33,12 @@ from packetflow.otp.task_waiting import (
 if TYPE_CHECKING:
     from packetflow.otp.system import System
 
+T = TypeVar("T")
+V = TypeVar("V")
 _new: Any = object.__new__
 
 
-class Task(Job):
+class Task(Job, Generic[T]):
     """A task as its owner sees it. Made by `Task.async_` and its like, never by hand.
 
     `async` and `await` are Python's own words, so they are `async_` and `await_` here, as PEP 8 has it; the rest is
@@ -69,7 +71,7 @@ class Task(Job):
     # ---- starting ------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def async_(function: Callable[..., Any], *arguments: Any, system: System | None = None) -> Task:
+    def async_(function: Callable[..., V], *arguments: Any, system: System | None = None) -> Task[V]:
         """Starts `function(*arguments)` in a process of its own, linked with the calling actor. Await it.
 
         system: where it lives; inside an actor it is the actor's own by default. Raises NotAnActor if there is none,
@@ -138,7 +140,7 @@ class Task(Job):
         )
 
     @staticmethod
-    def completed(value: Any) -> Task:
+    def completed(value: V) -> Task[V]:
         """A task that is over and has this value, without a process. The caller owns it."""
         me = getcurrent()
         task = make(_completed, (), me.process if me.__class__ is Worker else me, False, None)
@@ -148,7 +150,7 @@ class Task(Job):
     @staticmethod
     def async_stream(
         items: Iterable[Any],
-        function: Callable[..., Any],
+        function: Callable[..., V],
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
@@ -156,7 +158,7 @@ class Task(Job):
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         system: System | None = None,
-    ) -> Generator[Ok | Exited, None, None]:
+    ) -> Generator[Ok[V] | Exited, None, None]:
         """Runs `function(item, *arguments)` in a task for each item, and gives an Ok or Exited for each. Lazy.
 
         See `task_stream.stream` for the options.
@@ -178,7 +180,7 @@ class Task(Job):
 
     # ---- what its owner does -------------------------------------------------------------------------------------------
 
-    def await_(self, timeout: float | None = USUAL) -> Any:
+    def await_(self, timeout: float | None = USUAL) -> T:
         """Waits for the result, once.
 
         timeout: seconds (rounded up as for calls), None for no limit. Raises TaskExited, with what the task died of as
@@ -197,9 +199,9 @@ class Task(Job):
             raise_exited(self.ref, reason_of(value))
         if value is GONE:
             raise AlreadyAwaited(self)
-        return value
+        return value  # type: ignore[no-any-return]
 
-    def yield_(self, timeout: float | None = USUAL) -> Ok | Exited | None:
+    def yield_(self, timeout: float | None = USUAL) -> Ok[T] | Exited | None:
         """Waits for the end: Ok(value) or Exited(reason); None if it did not come in time, and then the task runs on.
 
         Raises NotTheOwner, AlreadyAwaited, CallCycle.
@@ -211,7 +213,7 @@ class Task(Job):
             raise AlreadyAwaited(self)
         return self.take()
 
-    def shutdown(self, timeout: float | Literal["brutal_kill"] | None = USUAL) -> Ok | Exited | None:
+    def shutdown(self, timeout: float | Literal["brutal_kill"] | None = USUAL) -> Ok[T] | Exited | None:
         """Stops the task and waits until it is dead. None: it was stopped. Ok or Exited: it had ended before, or otherwise.
 
         The function sees GreenletExit where it waits, so `finally` runs; what does not end within `timeout` seconds is
@@ -240,7 +242,7 @@ class Task(Job):
             return None
         return outcome
 
-    def ignore(self) -> Ok | Exited | None:
+    def ignore(self) -> Ok[T] | Exited | None:
         """Lets the task run on its own, unlinked, and drops its result. Ok or Exited if it has ended; else None.
 
         Raises NotTheOwner. It can't be awaited, yielded or shut down afterwards.
@@ -255,7 +257,7 @@ class Task(Job):
         return self.take()
 
     @staticmethod
-    def await_many(tasks: Iterable[Task], timeout: float | None = USUAL) -> list[Any]:
+    def await_many(tasks: Iterable[Task[V]], timeout: float | None = USUAL) -> list[V]:
         """Waits for all, and gives their results in the order of the tasks.
 
         Raises TaskExited as soon as one fails, AwaitTimeout if not all have ended in time; tasks that still run go on.
@@ -265,11 +267,11 @@ class Task(Job):
 
     @staticmethod
     def yield_many(
-        tasks: Iterable[Task],
+        tasks: Iterable[Task[V]],
         timeout: float | None = USUAL,
         limit: int | None = None,
         on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
-    ) -> list[tuple[Task, Ok | Exited | None]]:
+    ) -> list[tuple[Task[V], Ok[V] | Exited | None]]:
         """Waits until all have ended, or `limit` of them, or the time is over: each task with its Ok, Exited or None.
 
         on_timeout: what becomes of those that have not ended: they run on, are ignored, or are killed.
@@ -394,7 +396,7 @@ class Task(Job):
 
     # ---- its owner -----------------------------------------------------------------------------------------------------
 
-    def take(self) -> Ok | Exited | None:
+    def take(self) -> Ok[T] | Exited | None:
         """The outcome, for the one who may have it, once. None if there is none yet."""
         value = self.value
         if value is PENDING:
@@ -422,10 +424,10 @@ class Task(Job):
 
 def make(
     function: Callable[..., Any], arguments: tuple[Any, ...], owner: Any, linked: bool, context: Any
-) -> Task:
+) -> Task[Any]:
     """A task without a process yet. owner: a Process, a greenlet, or None for one that nobody awaits."""
     check_function(function)
-    task: Task = _new(Task)
+    task: Task[Any] = _new(Task)
     task.greenlet = None
     task.target = None  # type: ignore[assignment]
     task.message = function

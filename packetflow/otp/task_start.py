@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from packetflow.otp.task import Task
 
 
-def launch(task: Task, scheduler: Scheduler, parent: Process | None, kept: bool = True) -> Process:
+def launch(task: Task[Any], scheduler: Scheduler, parent: Process | None, kept: bool = True) -> Process:
     """Gives a task its process, which will begin soon. kept: by its owner, with which it ends."""
     if get_ident() != scheduler.thread:
         scheduler.check_thread()
