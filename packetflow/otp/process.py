@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import greenlet
 
 from packetflow.otp.answers import _Mark
+from packetflow.otp.ref import Ref
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
-    from packetflow.otp.ref import Ref
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
@@ -134,6 +134,7 @@ class Process:
         "limit",
         "mailbox",
         "name",
+        "number",
         "parent",
         "ref",
         "scheduler",
@@ -144,6 +145,16 @@ class Process:
     )
 
     ref: Ref
+    number: int  # of a task only: few are ever asked for their ref, and it is made then
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "ref":
+                raise AttributeError(name)
+            system = self.scheduler.system
+            self.ref = Ref(system.name, self.number, system.incarnation, self)
+            return self.ref
 
     def __init__(
         self, scheduler: Scheduler, server: GenServer, parent: Process | None, started: float

@@ -96,6 +96,8 @@ class Task(Job, Generic[T]):
     def start(function: Callable[..., Any], *arguments: Any, system: System | None = None) -> Ref:
         """Starts a task that nobody awaits and that lives on its own. Returns its ref. Raises as `async_` does."""
         process = current_process()
+        if process is not None and process.current is DEAD:
+            raise GreenletExit  # killed, and its greenlet has not heard of it yet
         if system is not None:
             scheduler = system.scheduler
         elif process is not None:
@@ -329,7 +331,7 @@ class Task(Job, Generic[T]):
             if self.family is not None:
                 self.family.discard(process)
             process.current = DEAD
-            del process.scheduler.processes[process.ref.id]
+            del process.scheduler.processes[process.number]
             process.name = name_of(self.message)
             process.server = None  # type: ignore[assignment]
         else:

@@ -9,7 +9,6 @@ from greenlet import GreenletExit
 
 from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import DEAD, Process
-from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.threads import get_ident
 
@@ -35,9 +34,7 @@ def launch(task: Task[Any], scheduler: Scheduler, parent: Process | None, kept: 
         else:
             family = _household(owner)
     process = Process(scheduler, task, parent, scheduler.monotonic())  # type: ignore[arg-type]
-    number = scheduler.count = scheduler.count + 1
-    system = scheduler.system
-    process.ref = Ref(system.name, number, system.incarnation, process)
+    number = process.number = scheduler.count = scheduler.count + 1
     scheduler.processes[number] = process
     if family is not None:
         family.add(process)

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from packetflow.otp.answers import Exited, Ok
 from packetflow.otp.errors import AwaitTimeout, NotTheOwner, SpecError
-from packetflow.otp.process import GONE, PENDING, Process, Worker
+from packetflow.otp.process import DEAD, GONE, PENDING, Process, Worker
 from packetflow.otp.signals import die
 from packetflow.otp.task import Task, make
 from packetflow.otp.task_start import check_function, launch, needs_system
@@ -156,6 +156,8 @@ class _Flow:
         """Somebody asks for the first: the consumer."""
         me = getcurrent()
         self._caller: Process | None = me.process if me.__class__ is Worker else None
+        if self._caller is not None and self._caller.current is DEAD:
+            raise GreenletExit  # killed, and its greenlet has not heard of it yet
         self._consumer = me if self._caller is None else self._caller
         self._linked = self._linked and self._caller is not None and not self._caller.server.trap_exits
         self._gathering = Gathering(self._caller)

@@ -214,10 +214,8 @@ def test_nothing_is_left_and_no_wait_hangs(seed: int) -> None:
     watch = monitor(tree)
     stop(tree, "shutdown", timeout=30)
     assert watch.wait(5) is not None
-    until(lambda: system.processes() == [])
     scheduler = system.scheduler
-    until(lambda: not scheduler.lingering)
-    until(lambda: not scheduler.run_queue)
+    until(lambda: not (system.processes() or scheduler.lingering or scheduler.run_queue), 30)
     assert storm.opened == storm.closed
     assert min(storm.ends[kind] for kind in ("done", "TaskExited", "AwaitTimeout")) > 0, storm.ends
 
@@ -324,3 +322,30 @@ def test_the_greenlets_of_finished_tasks_are_used_again(system: System) -> None:
     for _ in range(100):
         Task.async_(work, system=system).await_()
     assert len(used) == 1
+
+
+def test_the_dead_start_no_tasks(system: System) -> None:
+    outcome: list[BaseException] = []
+    starts: list[Callable[[], Any]] = [
+        lambda: Task.async_(gevent.sleep, 0),
+        lambda: Task.start(gevent.sleep, 0),
+        lambda: next(Task.async_stream([0], gevent.sleep)),
+        lambda: TaskSupervisor.async_nolink(supervisor, gevent.sleep, 0),
+    ]
+    supervisor = TaskSupervisor.start(system=system)
+
+    def zombie() -> None:
+        try:
+            gevent.sleep(10)
+        finally:
+            for start in starts:
+                try:
+                    start()
+                except GreenletExit as error:
+                    outcome.append(error)
+
+    ref = Task.start(zombie, system=system)
+    gevent.sleep(0)
+    kill(ref)
+    until(lambda: len(outcome) == len(starts))
+    assert system.processes() == [supervisor]
