@@ -84,7 +84,10 @@ def statistics(ref: Ref) -> Statistics:
 
 
 def get_state(ref: Ref, timeout: float | None = 5.0) -> dict[str, Any]:
-    """A server's state by its `get_state`, read between two messages. Raises what `call` raises."""
+    """A server's state by its `get_state`, read between two messages. Of a task, at once. Raises what `call` raises."""
+    process = _living(ref)
+    if process.server.is_task:
+        return process.server.get_state()
     return _visit(ref, _GetState, None, timeout)  # type: ignore[no-any-return]
 
 
@@ -96,6 +99,8 @@ def change_code(ref: Ref, cls: type[GenServer], timeout: float | None = 5.0) -> 
     """
     if not (isinstance(cls, type) and issubclass(cls, GenServer)) or issubclass(cls, Overseer):
         raise SpecError("cls", cls, "a GenServer class, no supervisor")
+    if _living(ref).server.is_task:
+        raise SpecError("ref", ref, "a server's; a task has no code to change")
     _visit(ref, _ChangeCode, cls, timeout)
 
 

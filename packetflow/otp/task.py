@@ -29,6 +29,7 @@ from packetflow.otp.task_waiting import (
     wait_for,
     yield_many,
 )
+from packetflow.otp.turn import brief
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -295,6 +296,11 @@ class Task(Job, Generic[T]):
     def label(self) -> str:
         """The function's name."""
         return name_of(self.message)
+
+    def get_state(self) -> dict[str, Any]:
+        """What it runs, and for whom; for people."""
+        owner = self.owner.ref if isinstance(self.owner, Process) else self.owner
+        return {"function": self.label(), "arguments": brief(self.arguments), "owner": brief(owner)}
 
     def __repr__(self) -> str:
         return f"<Task {self.label() if self.ref is None else self.ref}>"

@@ -26,6 +26,7 @@ from packetflow.otp import (
     Task,
     call,
     cast,
+    change_code,
     exit_signal,
     get_state,
     kill,
@@ -192,16 +193,23 @@ def test_messages_to_a_task_are_nobodys_and_calls_fail_when_it_ends(system: Syst
     cast(task.ref, "cast")
     send(task.ref, "sent")
     outcome: list[Any] = []
-    asks = [
-        gevent.spawn(lambda: outcome.append(failure_of(call, task.ref, "asked", None))),
-        gevent.spawn(lambda: outcome.append(failure_of(get_state, task.ref, None))),
-    ]
+    asks = [gevent.spawn(lambda: outcome.append(failure_of(call, task.ref, "asked", None))) for _ in range(2)]
     gevent.sleep(0)
     gate.set()
     gevent.joinall(asks)
     assert task.await_() is True
     assert [type(one) for one in outcome] == [ServerExited, ServerExited]
     assert isinstance(failure_of(call, task.ref, "asked"), NoProcess)
+
+
+def test_the_state_of_a_task_is_what_it_runs_and_for_whom(system: System) -> None:
+    owner = Puppet.start(system=system)
+    task = do(owner, lambda server: Task.async_(double, 4))
+    assert get_state(task.ref) == {"function": "double", "arguments": "(4,)", "owner": repr(owner)}
+    assert get_state(Task.start(forever, system=system))["owner"] == "None"
+    refused = failure_of(change_code, task.ref, Puppet)
+    assert isinstance(refused, SpecError)
+    assert refused.field == "ref"
 
 
 def test_monitoring_a_task(system: System) -> None:
