@@ -37,7 +37,7 @@ from packetflow.otp import (
     tree,
 )
 from tests.otp.actors import Puppet, Trapper, failure_of, seen, until
-from tests.otp.tasks import Run, boom, do, double, forever, is_alive, within
+from tests.otp.tasks import Run, boom, do, double, forever, is_alive, wait_or_give, within
 
 
 @pytest.fixture
@@ -390,3 +390,40 @@ def test_a_crashed_owner_names_its_reason(system: System, supervisor: Ref) -> No
     with pytest.raises(ServerExited) as failed:
         do(owner, lambda server: TaskSupervisor.async_(supervisor, boom).await_())
     assert isinstance(failed.value.reason, ValueError)
+
+
+# ---- streams ----------------------------------------------------------------------------------------------
+
+
+def test_the_tasks_of_a_supervised_stream_are_its_supervisors(system: System) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    flow = TaskSupervisor.async_stream(supervisor, [1, None], wait_or_give)
+    next(flow)
+    assert len(TaskSupervisor.children(supervisor)) == 1
+    flow.close()
+    assert TaskSupervisor.children(supervisor) == []
+
+
+@pytest.mark.parametrize("form", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
+def test_a_stream_that_finds_too_many_children_stops_in_order(
+    system: System, form: Any, as_owner: Run
+) -> None:
+    supervisor = TaskSupervisor.start(max_children=1, system=system)
+    with pytest.raises(TooManyChildren):
+        as_owner(lambda: list(form(supervisor, [None] * 3, wait_or_give, max_concurrency=2)))
+    assert TaskSupervisor.children(supervisor) == []
+
+
+@pytest.mark.parametrize("form", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
+def test_a_supervised_stream_checks_its_shutdown(system: System, form: Any) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    with pytest.raises(SpecError, match="shutdown"):
+        form(supervisor, [], double, shutdown="unknown")
+
+
+def test_a_supervisor_that_ends_ends_the_stream(system: System) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    flow = TaskSupervisor.async_stream_nolink(supervisor, [1, None, None], wait_or_give, timeout=None)
+    next(flow)
+    kill(supervisor)
+    assert next(flow) == Exited("killed")
