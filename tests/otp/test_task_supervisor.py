@@ -368,6 +368,35 @@ def test_a_task_may_ask_its_supervisor_to_end_it(system: System, supervisor: Ref
     assert task.yield_() == Exited("shutdown")
 
 
+def test_a_call_to_a_supervisor_that_waits_for_a_task_that_waits_for_it_ends(system: System) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    gate = Event()
+
+    def slow() -> None:
+        try:
+            forever()
+        finally:
+            gate.wait()
+
+    def asks_at_the_end() -> None:
+        try:
+            forever()
+        finally:
+            TaskSupervisor.children(supervisor)
+
+    TaskSupervisor.start_child(supervisor, slow)
+    asking = TaskSupervisor.start_child(supervisor, asks_at_the_end, shutdown=0.02)
+    gevent.sleep(0)
+    stopping = gevent.spawn(stop, supervisor)
+    until(lambda: statistics(asking).waits_for == supervisor)
+    gate.set()
+    until(lambda: statistics(supervisor).waits_for == asking)
+    stranger = Puppet.start(system=system)
+    failed = do(stranger, lambda server: failure_of(TaskSupervisor.children, supervisor))
+    assert isinstance(failed, ServerExited)
+    stopping.get(timeout=5)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_shutdown_and_ignore_of_supervised_tasks(
     system: System, supervisor: Ref, form: Any, as_owner: Run
