@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from greenlet import GreenletExit, getcurrent
@@ -228,6 +229,14 @@ def _start(supervisor: Ref, task: Task[Any], spec: ChildSpec, kept: bool) -> Non
 
 
 def _spec(function: Callable[..., Any], shutdown: Shutdown) -> ChildSpec:
-    return ChildSpec(
-        start_supervised, id=name_of(function), restart="temporary", shutdown=shutdown, start_timeout=None
-    )
+    check_function(function)
+    name = name_of(function)
+    return _known_spec(name, shutdown) if isinstance(shutdown, Hashable) else _make_spec(name, shutdown)
+
+
+def _make_spec(name: str, shutdown: Shutdown) -> ChildSpec:
+    return ChildSpec(start_supervised, id=name, restart="temporary", shutdown=shutdown, start_timeout=None)
+
+
+# A spec is checked with care, and one that is never used to restart anything can serve all tasks of its function.
+_known_spec = lru_cache(maxsize=256, typed=True)(_make_spec)

@@ -104,6 +104,8 @@ def test_what_cannot_run_is_refused(supervisor: Ref, start: Any) -> None:
         start(supervisor, "double")
     with pytest.raises(SpecError, match="shutdown"):
         start(supervisor, double, 1, shutdown="slowly")
+    with pytest.raises(SpecError, match="shutdown"):
+        start(supervisor, double, 1, shutdown=[])
     assert TaskSupervisor.children(supervisor) == []
 
 
