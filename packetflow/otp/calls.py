@@ -213,6 +213,7 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         return
     chain = [caller.ref, target.ref]
     at = target
+    seen = {target}
     while at is not caller:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
@@ -220,6 +221,9 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         at = waiting.towards(caller)
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
+        if at in seen:
+            return  # others wait for one another, such as a supervisor for the child that it stops and that calls it
+        seen.add(at)
         chain.append(at.ref)
     raise CallCycle(tuple(chain))
 
