@@ -217,7 +217,7 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
             return
-        at = waiting.target
+        at = waiting.towards(caller)
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
         chain.append(at.ref)
@@ -376,6 +376,11 @@ def waiting_for(target: Process, kind: type[Job], message: Any) -> Job:
     )
 
 
+def _interrupt(target: Process, reason: object) -> None:
+    task: Any = target.server
+    task.interrupt(target, reason)
+
+
 def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) -> None:
     """Stops a server in order: after the messages before, `terminate(reason)`. Returns when it is dead.
 
@@ -389,6 +394,8 @@ def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) ->
     request = waiting_for(target, StopRequest, reason)
     check_cycle(request.caller, target)
     target.scheduler.deliver(target, request)
+    if target.server.is_task:
+        _interrupt(target, reason)
     try:
         wait(request, timeout)
     except ServerExited as error:
@@ -418,6 +425,8 @@ def post_stop(target: Process, reason: object) -> Call | None:
         target.mailbox.appendleft(request)
     else:
         target.scheduler.deliver(target, request)
+    if server.is_task:
+        _interrupt(target, reason)
     return request
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from packetflow.otp import calls, signals
@@ -9,6 +10,7 @@ from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import Call, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import M, R
@@ -43,6 +45,7 @@ class GenServer(Generic[M, R]):
     mailbox_full: ClassVar[Literal["block", "drop", "drop_oldest", "fail"]] = "fail"
     version: ClassVar[object] = None
     supervises: ClassVar[bool] = False
+    is_task: ClassVar[bool] = False  # a Task stands where a server does, and is none
 
     _process: Process
 
@@ -92,15 +95,16 @@ class GenServer(Generic[M, R]):
     def start(
         cls,
         *arguments: Any,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
         **keywords: Any,
     ) -> Ref[M, R] | None:
         """Starts one and waits for its `init`. Returns its ref, or None if `init` ignored.
 
-        system: where it lives; inside an actor it is the actor's own by default. timeout: seconds for `init`, then it is
-        killed. Raises StartFailed (with the reason) and NameTaken; nothing is left behind then.
+        name: a text, or a registry's `via(key)`. system: where it lives; inside an actor it is the actor's own by default.
+        timeout: seconds for `init`, then it is killed. Raises StartFailed (with the reason) and NameTaken; nothing is left
+        behind then.
         """
         return start_process(_scheduler(system), cls, arguments, keywords, name, timeout)
 
@@ -108,7 +112,7 @@ class GenServer(Generic[M, R]):
     def start_link(
         cls,
         *arguments: Any,
-        name: str | None = None,
+        name: Name | None = None,
         timeout: float | None = None,
         **keywords: Any,
     ) -> Ref[M, R] | None:
@@ -135,9 +139,9 @@ class GenServer(Generic[M, R]):
     def call(self, target: Ref[M2, R2], message: M2, timeout: float | None = ...) -> R2: ...
 
     @overload
-    def call(self, target: str, message: Any, timeout: float | None = ...) -> Any: ...
+    def call(self, target: Name, message: Any, timeout: float | None = ...) -> Any: ...
 
-    def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
+    def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name."""
         return calls.call(self.system.find(target), message, timeout)
 
@@ -145,9 +149,9 @@ class GenServer(Generic[M, R]):
     def cast(self, target: Ref[M2, Any], message: M2) -> None: ...
 
     @overload
-    def cast(self, target: str, message: Any) -> None: ...
+    def cast(self, target: Name, message: Any) -> None: ...
 
-    def cast(self, target: Ref | str, message: Any) -> None:
+    def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
         self.system.cast(target, message)
 
@@ -155,13 +159,13 @@ class GenServer(Generic[M, R]):
     def send(self, target: Ref[M2, Any], message: M2, block: bool = ...) -> None: ...
 
     @overload
-    def send(self, target: str, message: Any, block: bool = ...) -> None: ...
+    def send(self, target: Name, message: Any, block: bool = ...) -> None: ...
 
-    def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
+    def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
         self.system.send(target, message, block=block)
 
-    def send_after(self, delay: float, message: Any, target: Ref | str | None = None) -> Timer:
+    def send_after(self, delay: float, message: Any, target: Target | None = None) -> Timer:
         """Sends a message in `delay` seconds, to this server unless another is named. `Timer.cancel()` tells the time left."""
         return self.system.send_after(delay, self.ref if target is None else target, message)
 
@@ -169,7 +173,7 @@ class GenServer(Generic[M, R]):
         """`reply`: answers a call whose handler returned NoReply."""
         calls.reply(caller, value)
 
-    def monitor(self, target: Ref | str) -> Monitor:
+    def monitor(self, target: Target) -> Monitor:
         """`monitor`, also by name: a Down comes to `handle_info`. Nobody of that name: at once, with "noproc"."""
         return self.system.monitor(target)
 
@@ -185,9 +189,18 @@ class GenServer(Generic[M, R]):
         """`unlink`."""
         signals.unlink(target)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Any:
         """The state as plain data, for people: its attributes. Override it where that is not the whole truth."""
         return dict(self.__dict__)
+
+    def replace_state(self, function: Callable[[Any], Any]) -> Any:
+        """Puts what `function` returns for a copy of the attributes in their place, and returns it."""
+        state = function(dict(self.__dict__))
+        if not isinstance(state, dict):
+            raise SpecError("state", state, "a dictionary of attributes")
+        self.__dict__.clear()
+        self.__dict__.update(state)
+        return dict(state)
 
     # ---- the runtime's -------------------------------------------------------------------------------------------------
 
@@ -200,6 +213,22 @@ class GenServer(Generic[M, R]):
     def has_default_terminate(cls) -> bool:
         """Whether there is nothing to do at the end."""
         return cls.terminate is GenServer.terminate
+
+    def begin(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Runs `init`."""
+        return self.init(*arguments, **keywords)
+
+    def end(self, reason: object) -> None:
+        """Runs `terminate`."""
+        self.terminate(reason)
+
+    def take_over(self, old: GenServer) -> None:
+        """A change of code: this one comes in the place of `old`."""
+        self.code_change(type(old).version, old.plain_state())
+
+    def plain_state(self) -> dict[str, Any]:
+        """What `code_change` of the next class gets."""
+        return dict(self.__dict__)
 
     def child_exited(self, process: Process, reason: object) -> None:
         """A supervisor's child is dead; only supervisors hear of it."""
