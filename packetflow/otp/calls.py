@@ -160,6 +160,9 @@ def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None)
             raise MailboxFull(target.ref, limit)
         before = target.scheduler.monotonic()
         wait_for_room(request.caller, target, timeout, deadline)
+        check_cycle(
+            request.caller, target
+        )  # there was room, and before this one had its turn the target may have called it
         if timeout is not None:
             spent = target.scheduler.monotonic() - before
             until = before + timeout
@@ -212,7 +215,7 @@ def check_cycle(caller: Process | None, target: Process) -> None:
     if caller is None:
         return
     chain = [caller.ref, target.ref]
-    at = target
+    at = milestone = target
     while at is not caller:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
@@ -220,7 +223,11 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         at = waiting.towards(caller)
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
+        if at is milestone:
+            return  # others wait in a circle that does not concern the caller
         chain.append(at.ref)
+        if len(chain) & (len(chain) - 1) == 0:
+            milestone = at  # each time as far again: a circle is found within three rounds of it
     raise CallCycle(tuple(chain))
 
 
