@@ -160,9 +160,8 @@ def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None)
             raise MailboxFull(target.ref, limit)
         before = target.scheduler.monotonic()
         wait_for_room(request.caller, target, timeout, deadline)
-        check_cycle(
-            request.caller, target
-        )  # there was room, and before this one had its turn the target may have called it
+        # Between the room that was made and this turn, the target may have called the caller.
+        check_cycle(request.caller, target)
         if timeout is not None:
             spent = target.scheduler.monotonic() - before
             until = before + timeout
