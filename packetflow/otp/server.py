@@ -10,7 +10,7 @@ from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import Call, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.start import start_process
-from packetflow.otp.via import Name, Target
+from packetflow.otp.via import Name, Target, Via
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import M, R
@@ -139,7 +139,7 @@ class GenServer(Generic[M, R]):
     def call(self, target: Ref[M2, R2], message: M2, timeout: float | None = ...) -> R2: ...
 
     @overload
-    def call(self, target: Name, message: Any, timeout: float | None = ...) -> Any: ...
+    def call(self, target: str | Via, message: Any, timeout: float | None = ...) -> Any: ...
 
     def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name."""
@@ -149,7 +149,7 @@ class GenServer(Generic[M, R]):
     def cast(self, target: Ref[M2, Any], message: M2) -> None: ...
 
     @overload
-    def cast(self, target: Name, message: Any) -> None: ...
+    def cast(self, target: str | Via, message: Any) -> None: ...
 
     def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
@@ -159,7 +159,7 @@ class GenServer(Generic[M, R]):
     def send(self, target: Ref[M2, Any], message: M2, block: bool = ...) -> None: ...
 
     @overload
-    def send(self, target: Name, message: Any, block: bool = ...) -> None: ...
+    def send(self, target: str | Via, message: Any, block: bool = ...) -> None: ...
 
     def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""

@@ -30,7 +30,7 @@ from packetflow.otp import (
     stop,
 )
 from packetflow.otp.process import PENDING
-from tests.otp.actors import until
+from tests.otp.actors import until, workers_alive
 
 
 class Storm:
@@ -148,6 +148,7 @@ class Owner(GenServer):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_left_and_no_wait_hangs(seed: int) -> None:
+    before = workers_alive()
     system = System("stormy")
     storm = Storm(seed, system)
     draw = random.Random(seed + 1000)
@@ -223,7 +224,7 @@ def test_nothing_is_left_and_no_wait_hangs(seed: int) -> None:
     victims.clear()
     del clients, ending
     gc.collect()
-    assert [one for one in gc.get_objects() if type(one).__name__ == "Worker" and one] == []
+    assert workers_alive() - before == set()
     assert [one for one in gc.get_objects() if type(one) is Task and one.value is PENDING] == []
 
 
