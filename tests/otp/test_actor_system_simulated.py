@@ -103,6 +103,7 @@ def test_whoever_is_killed_at_whichever_turn_every_message_has_one_response(prog
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", [kills_of_actors, kills_of_anybody])
 def test_the_same_for_a_thousand_seeds(program: Any) -> None:
     explore(program, range(1000, 1500))
