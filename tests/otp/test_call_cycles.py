@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from packetflow.otp import CallCycle, CallTimeout, System, call, cast, statistics
+from packetflow.otp import CallCycle, CallTimeout, System, call, cast, send, statistics
 from packetflow.otp.process import Call
 from tests.otp.actors import Puppet, failure_of, until
 
@@ -27,10 +27,13 @@ def test_a_circle_that_closes_while_the_caller_waits_for_room_is_found(system: S
     cast(small, lambda server: answers.append(call(other, "from small", 2.0)))
     asker = gevent.spawn(call, other, lambda server, caller: failure_of(call, small, "from other", None))
     until(lambda: small._process.bonds is not None and small._process.bonds.senders)
+    second = gevent.spawn(send, small, "second", block=True)
+    until(lambda: len(small._process.bonds.senders) == 2)
     gate.set()
     failed = asker.get(timeout=5)
     assert isinstance(failed, CallCycle)
     assert failed.chain == (other, small, other)
+    second.get(timeout=5)  # the room that was made is not lost
     until(lambda: answers == ["from small"])
     assert call(small, "answers") == "answers"
 
