@@ -160,6 +160,12 @@ def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None)
             raise MailboxFull(target.ref, limit)
         before = target.scheduler.monotonic()
         wait_for_room(request.caller, target, timeout, deadline)
+        try:
+            # Between the room that was made and this turn, the target may have called the caller.
+            check_cycle(request.caller, target)
+        except CallCycle:
+            let_in_next(target, limit)
+            raise
         if timeout is not None:
             spent = target.scheduler.monotonic() - before
             until = before + timeout
@@ -260,12 +266,19 @@ def is_full(target: Process, limit: int) -> bool:
 def wait_for_room(
     caller: Process | None, target: Process, timeout: Seconds | None, deadline: Seconds | None
 ) -> None:
-    """Waits until a bounded mailbox takes another message."""
+    """Waits until a bounded mailbox takes another message. Raises CallCycle too where it has to wait once more."""
     limit = target.limit
     while limit is not None and target.current is not DEAD and is_full(target, limit):
+        check_cycle(caller, target)
         turnstile = Call(getcurrent(), target, None, caller, None)
         target.bond().senders.append(turnstile)
-        wait(turnstile, timeout, deadline)
+        try:
+            wait(turnstile, timeout, deadline)
+        except BaseException:
+            let_in_next(
+                target, limit
+            )  # there may have been room for this one, which is ended before it takes it
+            raise
     if target.current is DEAD:
         raise NoProcess(target.ref)
 
