@@ -88,6 +88,7 @@ def actor(what: str) -> Process:
     process = current_process()
     if process is None:
         raise NotAnActor(f"{what} is something an actor does; this greenlet is none's")
+    _leave_if_dead(process)
     return process
 
 
@@ -96,6 +97,8 @@ def monitor(ref: Ref) -> Monitor:
     target = ref._process
     target.scheduler.check_thread()
     watcher = current_process()
+    if watcher is not None:
+        _leave_if_dead(watcher)
     made = Monitor(ref, target, watcher)
     if target.current is DEAD:
         made.tell("noproc")
@@ -165,6 +168,7 @@ def _check_room(frames: int = 24) -> None:
 
 
 def _leave_if_dead(process: Process) -> None:
+    # Killed, and woken before it was ended: it must not go on, and tie itself to others that would never be untied.
     if process.current is DEAD and process.worker is getcurrent():
         raise GreenletExit
 

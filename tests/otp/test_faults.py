@@ -327,6 +327,68 @@ def test_a_handler_that_ends_itself_does_not_go_on_whatever_it_handles(
     assert went_on == []
 
 
+def test_a_killed_handler_that_was_woken_first_ties_itself_to_nobody_any_more(system: System) -> None:
+    other, gate, went_on = Puppet.start(system=system), Event(), []
+
+    def tie(what: str, server: Any) -> None:
+        match what:
+            case "link":
+                server.link(other)
+            case "monitor":
+                server.monitor(other)
+            case "start_link":
+                Puppet.start_link()
+
+    for what in ("link", "monitor", "start_link"):
+
+        def wait_and_tie(server: Any, what: str = what) -> None:
+            went_on.append("begun")
+            gate.wait()
+            went_on.append(what)
+            tie(what, server)
+            went_on.append("too far")
+
+        ref = Puppet.start(system=system)
+        cast(ref, wait_and_tie)
+        until(lambda: went_on)
+        gate.set()
+        kill(ref)
+        until(lambda: not system.scheduler.lingering)
+        gate.clear()
+        assert went_on == ["begun", what]  # it was woken before it was ended
+        went_on.clear()
+    assert system.processes() == [other]
+    assert (statistics(other).links, statistics(other).monitors) == (0, 0)
+
+
+@pytest.mark.parametrize("starter", ["start_link", "supervisor"])
+def test_whoever_is_killed_while_the_hub_has_its_turn_in_the_midst_of_a_start_leaves_no_orphan(
+    system: System, starter: str
+) -> None:
+    def kill_in_the_hubs_turn(ref: Ref) -> None:
+        gevent.spawn(kill, ref)
+        system.scheduler.slice_end = 0.0  # the next start lets the hub have its turn first
+
+    def first(server: Any) -> None:
+        kill_in_the_hubs_turn(server._process.parent.ref)
+
+    def start(server: Any) -> None:
+        kill_in_the_hubs_turn(server.ref)
+        Puppet.start_link(name="orphan")
+
+    if starter == "start_link":
+        cast(Puppet.start(system=system), start)
+    else:
+        children = [ChildSpec(Puppet, first, name="first"), ChildSpec(Puppet, name="orphan")]
+        with pytest.raises(StartFailed):
+            Supervisor.start(children, system=system)
+    until(lambda: not system.processes())
+    until(lambda: not system.scheduler.lingering)
+    gevent.sleep(0)
+    assert system.processes() == []
+    assert system.whereis("orphan") is None
+
+
 def test_a_server_that_calls_itself_from_any_handler_is_told_so(system: System) -> None:
     told: list[str] = []
 
