@@ -291,6 +291,7 @@ class Scheduler:
                         turn.obey(process, job, result)
                     elif job.value is not PENDING:
                         waiting = job.greenlet
+                    del job  # a parked worker must not keep what somebody was started with
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is a crash of its actor
                 if process.current is not item:
                     return

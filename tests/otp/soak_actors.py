@@ -221,7 +221,9 @@ class Busy(GenServer):
             exit_signal(other, self.storm.random.choice(("out", "normal", "shutdown", ("shutdown", 1))))
 
     def crash(self, token: int, depth: int, caller: Any) -> None:
-        raise self.storm.random.choice((ValueError, SystemExit, KeyboardInterrupt, gevent.GreenletExit))("a crash")
+        raise self.storm.random.choice((ValueError, SystemExit, KeyboardInterrupt, gevent.GreenletExit))(
+            "a crash"
+        )
 
     def end(self, token: int, depth: int, caller: Any) -> Any:
         draw = self.storm.random.random()
