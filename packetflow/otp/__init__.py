@@ -3,8 +3,15 @@
 Each name is loaded when it is first asked for, so that `packetflow.otp.errors` alone loads no gevent.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
+
+if os.environ.get("PACKETFLOW_PURE"):
+    from packetflow.otp.pure import PureFinder
+
+    sys.meta_path.insert(0, PureFinder())
 
 _HOMES = {
     "answers": ("Continue", "Down", "Exit", "IGNORE", "NoReply", "Reply", "Stop"),
@@ -32,6 +39,7 @@ _HOMES = {
         "ServerExited",
         "SpecError",
         "StartFailed",
+        "ThreadGone",
         "TooManyChildren",
         "WrongThread",
     ),
@@ -85,6 +93,7 @@ __all__ = [
     "Stop",
     "Supervisor",
     "System",
+    "ThreadGone",
     "Timer",
     "TooManyChildren",
     "WrongThread",

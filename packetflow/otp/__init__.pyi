@@ -34,6 +34,7 @@ from packetflow.otp.errors import PacketFlowError as PacketFlowError
 from packetflow.otp.errors import ServerExited as ServerExited
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
+from packetflow.otp.errors import ThreadGone as ThreadGone
 from packetflow.otp.errors import TooManyChildren as TooManyChildren
 from packetflow.otp.errors import WrongThread as WrongThread
 from packetflow.otp.inspection import Branch as Branch

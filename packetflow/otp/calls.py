@@ -26,53 +26,63 @@ from packetflow.otp.process import (
     Worker,
 )
 from packetflow.otp.signals import die
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import get_ident, run_in_thread_of
 from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.ref import Ref
+    from packetflow.otp.scheduler import Scheduler
+    from packetflow.otp.timeouts import Timeouts
     from packetflow.otp.timers import Timer
 
 _FREE = (SIGNAL, CONTINUE, IDLE)
 _USUAL: Final = 5.0
-_new = Call.__new__
 
 
-def call(ref: Ref, message: Any, timeout: float | None = _USUAL, *, deadline: float | None = None) -> Any:
+def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: Seconds | None = None) -> Any:
     """Sends a message to a server and waits for its answer.
 
     timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
     Raises NoProcess at once if nobody is there; ServerExited as soon as the server dies; CallTimeout, and then a late
-    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; WrongThread and
-    HubBlocked where waiting is not possible.
+    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; HubBlocked in the
+    hub's own greenlet. From any thread: from another one the calling thread waits, and raises ThreadGone if the system's
+    thread has ended. (`deadline` is for the system's own thread.)
     """
     try:
-        target = ref._process
+        target: Process = ref._process
     except AttributeError:
         raise TypeError(
             f"call takes a Ref, not {ref!r}; names live in a system: System.call(name, ...)"
         ) from None
-    scheduler = target.scheduler
+    scheduler: Scheduler = target.scheduler
     me = getcurrent()
     if me is not scheduler.trusted:
-        if me is scheduler.hub or get_ident() != scheduler.thread:
+        if get_ident() != scheduler.thread:
+            return run_in_thread_of(scheduler, call, (ref, message, timeout))
+        if me is scheduler.hub:
             scheduler.check_may_wait()
         scheduler.trusted = me  # a greenlet never changes its thread
     budget = scheduler.budget = scheduler.budget - 1
     if budget <= 0 or not budget & 15:
         scheduler.mind_the_hub()
     context = me.gr_context
+    worker: Worker
     # What Call's constructor does, without the cost of calling it.
-    request = _new(Call)
+    request: Call = Call.__new__(Call)
     request.greenlet = me
     request.target = target
     request.message = message
-    request.caller = caller = me.process if me.__class__ is Worker else None
+    caller: Process | None = None
+    if me.__class__ is Worker:
+        worker = me
+        caller = worker.process
+    request.caller = caller
     request.context = None if context is None else context.copy()
     request.value = PENDING
     if target.current is not None or deadline is not None:
         return _call_busy(request, timeout, deadline)
-    timeouts = scheduler.timeouts
+    timeouts: Timeouts = scheduler.timeouts
     if timeout is not None:
         if timeout is not _USUAL:
             timeouts.find(timeout)  # raises if it is none
@@ -121,7 +131,7 @@ def forget_owed(request: Call) -> None:
         bonds.owed.discard(request)
 
 
-def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
+def raise_failed(failed: Failed, timeout: Seconds | None) -> NoReturn:
     """Raises what a wait failed of; an exit reason that is an exception is the cause."""
     error = failed.error(timeout)
     reason = getattr(error, "reason", None)
@@ -130,7 +140,7 @@ def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
     raise error
 
 
-def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> Any:
+def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None) -> Any:
     target = request.target
     if target.current is None:
         target.scheduler.deliver(target, request)
@@ -159,7 +169,7 @@ def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> 
     return wait(request, timeout, deadline)
 
 
-def wait(request: Call, timeout: float | None, deadline: float | None = None) -> Any:
+def wait(request: Call, timeout: Seconds | None, deadline: Seconds | None = None) -> Any:
     """Waits until a delivered call, or what is like it, has its value. Raises what it failed of."""
     scheduler = request.target.scheduler
     caller = request.caller
@@ -227,7 +237,7 @@ def is_full(target: Process, limit: int) -> bool:
 
 
 def wait_for_room(
-    caller: Process | None, target: Process, timeout: float | None, deadline: float | None
+    caller: Process | None, target: Process, timeout: Seconds | None, deadline: Seconds | None
 ) -> None:
     """Waits until a bounded mailbox takes another message."""
     limit = target.limit
@@ -349,7 +359,7 @@ def waiting_for(target: Process, kind: type[Job], message: Any) -> Job:
     )
 
 
-def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> None:
+def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) -> None:
     """Stops a server in order: after the messages before, `terminate(reason)`. Returns when it is dead.
 
     Raises NoProcess if nobody is there, ServerExited if it died of something else, CallTimeout if it takes longer than
@@ -369,7 +379,7 @@ def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> N
             raise
 
 
-def stop_or_kill(target: Process, reason: object, seconds: float | None) -> None:
+def stop_or_kill(target: Process, reason: object, seconds: Seconds | None) -> None:
     """A supervisor's way to end a child: in order, ahead of what waits in its mailbox unless it traps exits; killed after
     `seconds` (None: never). When this returns the child is dead."""
     if target.current is DEAD:
@@ -394,7 +404,7 @@ def post_stop(target: Process, reason: object) -> Call | None:
     return request
 
 
-def await_stop(target: Process, request: Call | None, seconds: float | None) -> None:
+def await_stop(target: Process, request: Call | None, seconds: Seconds | None) -> None:
     """Waits for the end of what `post_stop` began."""
     if request is None:
         return

@@ -15,6 +15,7 @@ PacketFlowError                code, message for people
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
 ├─ WrongThread                 the system belongs to another thread
+├─ ThreadGone                  the thread a system lived in has ended
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
 """
@@ -212,6 +213,12 @@ class TooManyChildren(ChildError):
 
 class WrongThread(PacketFlowError):
     """A system was used from a thread other than its hub's."""
+
+
+class ThreadGone(PacketFlowError):
+    """The thread that a system lived in has ended, and all of it with the thread."""
+
+    code = "unavailable"
 
 
 class HubBlocked(PacketFlowError):

@@ -62,7 +62,7 @@ class Call:
     )
 
     timeout: float  # as it was asked for; only where the wait is bounded
-    before: Call | None  # the open call made before this one; see timeouts
+    before: Any  # the open call made before this one; see timeouts
     deadline: float  # set once the clock was read for it
 
     def __init__(
@@ -210,5 +210,5 @@ class Worker(greenlet):  # type: ignore[misc]
 
     __slots__ = ("hires", "process")
 
-    process: Process | None
+    process: Any  # the Process, or None while it is parked
     hires: int  # how many workers hired one another before it

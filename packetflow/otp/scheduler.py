@@ -43,6 +43,7 @@ class Scheduler:
         "_beginner",
         "budget",
         "count",
+        "drawn",
         "dying",
         "flushing",
         "hub",
@@ -76,6 +77,7 @@ class Scheduler:
         self.flushing = False
         self.budget = BUDGET
         self.slice_end = 0.0
+        self.drawn = False  # a simulation draws who goes on after an answer
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
         self.dying: deque[tuple[Process, object]] = deque()
@@ -124,7 +126,7 @@ class Scheduler:
 
     def worker_for(self, process: Process) -> Worker:
         """A worker that will handle `process.current` when it is switched to."""
-        worker = self.pool.pop() if self.pool else self.hire()
+        worker: Worker = self.pool.pop() if self.pool else self.hire()
         worker.process = process
         process.worker = worker
         return worker
@@ -249,23 +251,25 @@ class Scheduler:
             me.process = None
 
     def _work(self, me: Worker) -> None:
-        pool, queue, hub = self.pool, self.run_queue, self.hub
-        process: Any = me.process
+        pool: list[Worker] = self.pool
+        queue, hub = self.run_queue, self.hub
+        process: Process = me.process
         while True:
             item = process.current
             kind = item.__class__
             waiting = None
             try:
                 if kind is Call:
-                    me.gr_context = item.context
-                    result = process.server.handle_call(item.message, item)
+                    request: Call = item
+                    me.gr_context = request.context
+                    result = process.server.handle_call(request.message, request)
                     if process.current is not item:
                         return  # killed meanwhile
                     if result.__class__ in ANSWERS:
                         waiting = turn.obey(process, item, result)
-                    elif item.value is PENDING:
-                        item.value = result
-                        waiting = item.greenlet
+                    elif request.value is PENDING:
+                        request.value = result
+                        waiting = request.greenlet
                 elif kind is tuple:
                     me.gr_context = None
                     sort = item[0]
@@ -323,6 +327,9 @@ class Scheduler:
                         self.budget = 0
                     process.worker = None
                     self.enqueue(process)
+            if self.drawn and waiting is not None:
+                self.enqueue(item)
+                waiting = None
             item = result = None
 
             # The one who waits goes on at once; else whoever is next; else the hub.
@@ -335,10 +342,11 @@ class Scheduler:
                 while queue and self.budget > 0:
                     other = queue.popleft()
                     if other.__class__ is Process:
-                        if other.current is DEAD:
+                        process = other
+                        if process.current is DEAD:
                             continue
-                        me.process = other
-                        other.worker = me
+                        me.process = process
+                        process.worker = me
                     elif other.greenlet is None:
                         continue
                     else:

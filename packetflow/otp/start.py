@@ -16,6 +16,7 @@ from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
 
@@ -86,7 +87,7 @@ def start_process(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
     name: str | None,
-    timeout: float | None,
+    timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
 ) -> Ref | None:

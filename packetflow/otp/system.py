@@ -6,8 +6,7 @@ from collections.abc import Callable
 from random import SystemRandom
 from typing import Any, Protocol
 
-import gevent
-from gevent.monkey import get_original
+from gevent.hub import get_hub
 
 from packetflow.otp import calls, signals
 from packetflow.otp.clock import Clock
@@ -16,7 +15,7 @@ from packetflow.otp.process import DEAD, Nobody, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import Monitor
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import get_ident, run_in_thread_of
 from packetflow.otp.timers import Timer
 
 
@@ -44,10 +43,13 @@ class System:
         self, name: str = "local", clock: Clock | None = None, incarnation: int | None = None
     ) -> None:
         self.name = name
+        # A simulated loop brings its own.
+        loop = get_hub().loop
+        make_scheduler: type[Scheduler] = getattr(loop, "scheduler_class", Scheduler)
         self.clock = clock or Clock()
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
-        self.scheduler = Scheduler(self, self.clock.monotonic)
+        self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
 
@@ -108,7 +110,6 @@ class System:
         if target.__class__ is str:
             holder = self.scheduler.names.get(target)
             if holder is None:
-                self.scheduler.check_thread()
                 raise NoProcess(target)
             return calls.call(holder.ref, message, timeout)
         return calls.call(target, message, timeout)  # type: ignore[arg-type]
@@ -173,29 +174,13 @@ class System:
     def from_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function in a greenlet of this system's thread, and waits for it in the calling one.
 
-        For native threads: `system.from_thread(system.call, "counter", message)`. Raises what the function raises. The
-        hub's thread must be running its greenlets meanwhile. In the system's own thread it is an ordinary call.
+        For native threads, such as `system.from_thread(system.stop_process, "counter")`; `call`, `cast` and `send` need no
+        help. Raises what the function raises, ThreadGone if the system's thread has ended. Context variables go along.
+        Where the calling thread runs greenlets, the others of them go on. In the system's own thread it is an ordinary call.
         """
         if self.scheduler.thread == get_ident():
             return function(*arguments)
-        done = get_original("_thread", "allocate_lock")()
-        done.acquire()
-        outcome: list[Any] = []
-
-        def run() -> None:
-            try:
-                outcome.extend((True, function(*arguments)))
-            except BaseException as error:  # noqa: BLE001 - the caller in the other thread gets it
-                outcome.extend((False, error))
-            finally:
-                done.release()
-
-        self.scheduler.hub.loop.run_callback_threadsafe(gevent.spawn, run)
-        done.acquire()
-        worked, value = outcome
-        if worked:
-            return value
-        raise value
+        return run_in_thread_of(self.scheduler, function, arguments)
 
     def __repr__(self) -> str:
         return f"<System {self.name} with {len(self.scheduler.processes)} processes>"

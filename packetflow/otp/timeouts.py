@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections import deque
 from math import isfinite
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from packetflow.otp.answers import _Mark
 from packetflow.otp.errors import CallTimeout, SpecError
 from packetflow.otp.process import PENDING, Call, Failed
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
 
-DATED: Final = Call.__new__(Call)  # stands before a call that the clock was read for
+DATED: Final[Any] = _Mark("DATED")  # stands before a call that the clock was read for
 _STEPS = (1, 2, 5)
 _KNOWN = 1024
 
@@ -100,7 +102,7 @@ class Timeouts:
         self.last: Call | None = None  # the call that was opened last
         self.dating = False
 
-    def find(self, asked: float) -> TimeoutClass:
+    def find(self, asked: Seconds) -> TimeoutClass:
         """The class for a timeout in seconds. Raises SpecError for what is none."""
         known = self.by_asked.get(asked)
         if known is not None:
@@ -115,7 +117,7 @@ class Timeouts:
         self.by_asked[asked] = found
         return found
 
-    def exact(self, asked: float) -> TimeoutClass:
+    def exact(self, asked: Seconds) -> TimeoutClass:
         """A class of just this timeout, for those that are few and fixed, such as the start timeouts of children."""
         found = self._exact.get(asked)
         if found is None:
@@ -125,7 +127,7 @@ class Timeouts:
             found = self._exact[asked] = TimeoutClass(self._scheduler, asked)
         return found
 
-    def enter(self, call: Call, timeout: float) -> None:
+    def enter(self, call: Call, timeout: Seconds) -> None:
         """Opens a call that begins to wait. Raises SpecError for a timeout that is none."""
         self.find(timeout)
         if not self.dating:
@@ -151,11 +153,13 @@ class Timeouts:
         self.dating = False
         now = self._scheduler.monotonic()
         opened = []
-        call, self.last = self.last, None
+        call: Any = self.last
+        self.last = None
         while call is not None:
             if call.value is PENDING:
                 opened.append(call)
-            earlier, call.before = call.before, DATED
+            earlier = call.before
+            call.before = DATED
             call = earlier
         for call in reversed(opened):
             self.find(call.timeout).enter(call, now)
