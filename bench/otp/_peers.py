@@ -39,7 +39,13 @@ Figures = dict[str, float]
 
 
 def figure(
-    name: str, ours: float, peer: float, peer_name: str, unit: str, target: float | None, better: str = "higher"
+    name: str,
+    ours: float,
+    peer: float,
+    peer_name: str,
+    unit: str,
+    target: float | None,
+    better: str = "higher",
 ) -> None:
     """Prints one figure; its name tells the form of our core where it is not the pure one."""
     from packetflow.otp import calls
