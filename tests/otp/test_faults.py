@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from typing import Any
 
 import gevent
@@ -20,6 +22,7 @@ from packetflow.otp import (
     NoProcess,
     NoReply,
     Ref,
+    Reply,
     ServerExited,
     SpecError,
     StartFailed,
@@ -289,6 +292,40 @@ def test_a_worker_hired_by_a_deep_caller_has_the_whole_recursion_for_others(syst
     room = sys.getrecursionlimit() - len_of_stack()
     assert deeper(room - 150) == "hired"
     assert call(ref, lambda server, caller: dive(room - 150)) == room - 150
+
+
+class Kept:
+    """Something whose end can be seen."""
+
+
+@pytest.mark.parametrize("how", ["call", "crash", "cast", "send", "start", "reply"])
+def test_a_parked_worker_keeps_nothing_of_what_it_has_done(system: System, how: str) -> None:
+    ref = Puppet.start(system=system)
+    thing = Kept()
+    seen = weakref.ref(thing)
+
+    def take(server: Any, *_: Any, thing: Kept = thing) -> Any:
+        return Reply(thing) if how == "reply" else None
+
+    match how:
+        case "call":
+            assert call(ref, thing) is thing
+        case "reply":
+            assert call(ref, take) is thing
+        case "crash":
+            with pytest.raises(ServerExited):
+                call(ref, lambda server, caller, thing=thing: 1 / 0)
+        case "cast":
+            cast(ref, take)
+        case "send":
+            send(ref, take)
+        case "start":
+            Puppet.start(take, system=system)
+    until(lambda: how == "crash" or statistics(ref).status == "idle")
+    until(lambda: len(system.scheduler.pool) == system.scheduler.workers)
+    del thing, take
+    gc.collect()
+    assert seen() is None
 
 
 # ---- a handler that ends its own actor ------------------------------------------------------------------------------------
