@@ -17,6 +17,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
 from packetflow.otp.signals import die
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Target, locate
 
 if TYPE_CHECKING:
     from packetflow.otp.timers import Timer
@@ -93,9 +94,9 @@ class Refusal:
         self.error = error
 
 
-def ask(supervisor: Ref, request: tuple[Any, ...], timeout: float | None) -> Any:
-    """A request to a supervisor. Raises what it refuses with."""
-    answer = call(supervisor, request, timeout)
+def ask(supervisor: Target, request: tuple[Any, ...], timeout: float | None) -> Any:
+    """A request to a supervisor, which an actor may also name. Raises what it refuses with."""
+    answer = call(locate(supervisor), request, timeout)
     if isinstance(answer, Refusal):
         raise answer.error
     return answer

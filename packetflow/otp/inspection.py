@@ -5,6 +5,7 @@ The figures are read where they lie, so that a busy server answers too; the stat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from packetflow.otp.calls import check_cycle, wait, waiting_for
@@ -83,9 +84,18 @@ def statistics(ref: Ref) -> Statistics:
     )
 
 
-def get_state(ref: Ref, timeout: float | None = 5.0) -> dict[str, Any]:
-    """A server's state by its `get_state`, read between two messages. Raises what `call` raises."""
-    return _visit(ref, _GetState, None, timeout)  # type: ignore[no-any-return]
+def get_state(ref: Ref, timeout: float | None = 5.0) -> Any:
+    """A server's state by its `get_state`, read between two messages: its attributes; (state, data) of a state machine.
+    Raises what `call` raises."""
+    return _visit(ref, _GetState, None, timeout)
+
+
+def replace_state(ref: Ref, function: Callable[[Any], Any], timeout: float | None = 5.0) -> Any:
+    """Puts what `function(state)` returns in the state's place, between two messages, and returns it.
+
+    It runs in the server's turn. If it raises, the caller gets that and the state stays. Raises what `call` raises.
+    """
+    return _visit(ref, _ReplaceState, function, timeout)
 
 
 def change_code(ref: Ref, cls: type[GenServer], timeout: float | None = 5.0) -> None:
@@ -115,6 +125,13 @@ class _GetState(Job):
         self.value = process.server.get_state()
 
 
+class _ReplaceState(Job):
+    __slots__ = ()
+
+    def perform(self, process: Process) -> Any:
+        self.value = process.server.replace_state(self.message)
+
+
 class _ChangeCode(Job):
     __slots__ = ()
 
@@ -122,7 +139,7 @@ class _ChangeCode(Job):
         old = process.server
         new: GenServer = self.message()
         new._process = process
-        new.code_change(type(old).version, dict(old.__dict__))
+        new.take_over(old)
         process.server = new
         process.limit = new.mailbox_limit
         self.value = None
@@ -162,7 +179,8 @@ def _child(child: Child) -> Branch:
     spec = child.spec
     process = child.process
     if process is None or process.current is DEAD:
-        return Branch(spec.id, spec.name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
+        name = None if spec.name is None else str(spec.name)
+        return Branch(spec.id, name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
     return _branch(spec.id, process, child.status, child.restarts, spec.type)
 
 

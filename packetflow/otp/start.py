@@ -8,12 +8,13 @@ from greenlet import GreenletExit
 
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
-from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, StartFailed
+from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
 from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
+from packetflow.otp.via import Name, Via
 
 if TYPE_CHECKING:
     from packetflow.otp.clock import Seconds
@@ -29,7 +30,7 @@ class Init(Job):
     def perform(self, process: Process) -> Any:
         """Runs `init` and reads what it returned."""
         arguments, keywords = self.message
-        result = process.server.init(*arguments, **keywords)
+        result = process.server.begin(arguments, keywords)
         if process.current is not self:
             return None  # killed meanwhile
         if result is None:
@@ -86,7 +87,7 @@ def start_process(
     cls: type[GenServer],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    name: str | None,
+    name: Name | None,
     timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
@@ -98,10 +99,12 @@ def start_process(
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
     if parent is not None and parent.current is DEAD:
         raise GreenletExit  # killed meanwhile: what it starts would be an orphan
-    if name is not None:
+    if isinstance(name, str):
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
+    elif name is not None and not isinstance(name, Via):
+        raise SpecError("name", name, "a text, or what a registry's via(key) gives")
     system = scheduler.system
     try:
         server = cls()
@@ -124,14 +127,18 @@ def start_process(
         if worker is not None and timeout is not None:
             waits = scheduler.timeouts.exact(timeout)
             waits.enter(request, scheduler.monotonic())
+        if name is not None and not isinstance(name, str):
+            name.take(process)
     except BaseException:
         if worker is not None:
             scheduler.pool.append(worker)
+        if waits is not None:
+            waits.leave(request)
         raise
-    scheduler.processes[number] = process
-    if name is not None:
+    if isinstance(name, str):
         process.name = name
         scheduler.names[name] = process
+    scheduler.processes[number] = process
     if linked and parent is not None:
         process.bond().links.add(parent)
         parent.bond().links.add(process)

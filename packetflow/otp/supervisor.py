@@ -43,6 +43,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.signals import log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -80,7 +81,7 @@ class Supervisor(Overseer):
         max_restarts: int | None = None,
         max_seconds: float | None = None,
         auto_shutdown: AutoShutdown | None = None,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
     ) -> Ref:
@@ -103,7 +104,7 @@ class Supervisor(Overseer):
         cls,
         *arguments: Any,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         strategy: Strategy | None = None,
         max_restarts: int | None = None,
         max_seconds: float | None = None,
@@ -148,7 +149,7 @@ class Supervisor(Overseer):
         return options
 
     @staticmethod
-    def start_child(supervisor: Ref, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
+    def start_child(supervisor: Target, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
         """Adds a child and starts it. Returns its ref, None if it ignored (its spec is kept).
 
         Raises SpecError; AlreadyStarted, AlreadyPresent if the id is there; StartFailed, and then no spec is kept.
@@ -156,27 +157,27 @@ class Supervisor(Overseer):
         return ask(supervisor, ("start_child", spec), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def terminate_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> None:
+    def terminate_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> None:
         """Stops a child and keeps its spec (a temporary one's is dropped). Raises ChildNotFound."""
         ask(supervisor, ("terminate_child", child), timeout)
 
     @staticmethod
-    def restart_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> Ref | None:
+    def restart_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> Ref | None:
         """Starts a child that is not running. Raises ChildNotFound, ChildRunning, ChildRestarting, StartFailed."""
         return ask(supervisor, ("restart_child", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def delete_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> None:
+    def delete_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> None:
         """Drops the spec of a child that is not running. Raises ChildNotFound, ChildRunning, ChildRestarting."""
         ask(supervisor, ("delete_child", child), timeout)
 
     @staticmethod
-    def which_children(supervisor: Ref, timeout: float | None = None) -> list[ChildInfo]:
+    def which_children(supervisor: Target, timeout: float | None = None) -> list[ChildInfo]:
         """Its children, in the order of their start."""
         return ask(supervisor, ("which_children",), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def count_children(supervisor: Ref, timeout: float | None = None) -> ChildCount:
+    def count_children(supervisor: Target, timeout: float | None = None) -> ChildCount:
         """How many there are."""
         return ask(supervisor, ("count_children",), timeout)  # type: ignore[no-any-return]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gevent
+from greenlet import greenlet
 
 from packetflow.otp import GenServer, PacketFlowError
 
@@ -20,6 +22,15 @@ def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
             return value
         assert time.monotonic() < deadline, "the condition did not come true in time"
         gevent.sleep(0.001)
+
+
+def workers_alive() -> set[greenlet]:
+    """The workers of every system of this process that have not ended."""
+    return {
+        one
+        for one in gc.get_objects()
+        if isinstance(one, greenlet) and type(one).__name__ == "Worker" and one
+    }
 
 
 class Puppet(GenServer):

@@ -9,7 +9,6 @@ from typing import Any
 
 import gevent
 import pytest
-from greenlet import greenlet
 
 from packetflow.otp import (
     CallFailed,
@@ -27,8 +26,7 @@ from packetflow.otp import (
     monitor,
     send,
 )
-from packetflow.otp.process import PENDING
-from tests.otp.actors import until
+from tests.otp.actors import until, workers_alive
 
 
 class Busy(GenServer):
@@ -79,15 +77,6 @@ class Busy(GenServer):
     def terminate(self, reason: object) -> None:
         if self.random.random() < 0.3:
             gevent.sleep(0)
-
-
-def workers_alive() -> set[greenlet]:
-    """Of every system of this process."""
-    return {
-        one
-        for one in gc.get_objects()
-        if isinstance(one, greenlet) and type(one).__name__ == "Worker" and one
-    }
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -165,9 +154,7 @@ def test_nothing_is_left_and_no_call_hangs(seed: int) -> None:
     until(lambda: not scheduler.lingering)
     until(lambda: scheduler.workers == 0)
     assert not scheduler.run_queue
-    assert all(
-        one.value is not PENDING for waits in scheduler.timeouts.by_asked.values() for one in waits.pending
-    )
+    assert scheduler.timeouts.waiting() == []
     gc.collect()
     assert workers_alive() - before == set()
 
