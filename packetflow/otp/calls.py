@@ -158,13 +158,11 @@ def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None)
         if target.server.mailbox_full != "block":
             target.bond().dropped += 1
             raise MailboxFull(target.ref, limit)
-        before = target.scheduler.monotonic()
-        wait_for_room(request.caller, target, timeout, deadline)
-        if timeout is not None:
-            spent = target.scheduler.monotonic() - before
-            until = before + timeout
+        if timeout is not None:  # it holds for both waits together
+            until = target.scheduler.monotonic() + timeout
             deadline = until if deadline is None else min(deadline, until)
-            timeout = max(0.0, timeout - spent)
+        wait_for_room(request.caller, target, timeout, deadline)
+        check_cycle(request.caller, target)  # while this one waited, the target may have called it
     target.scheduler.deliver(target, request)
     if limit is not None:
         let_in_next(target, limit)
@@ -212,7 +210,8 @@ def check_cycle(caller: Process | None, target: Process) -> None:
     if caller is None:
         return
     chain = [caller.ref, target.ref]
-    at = target
+    at = mark = target
+    steps, limit = 0, 2
     while at is not caller:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
@@ -221,6 +220,11 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
         chain.append(at.ref)
+        if at is mark:
+            return  # a circle of others, such as a supervisor and a child that asks it while it is stopped
+        steps += 1
+        if steps == limit:
+            mark, steps, limit = at, 0, limit * 2
     raise CallCycle(tuple(chain))
 
 

@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from packetflow.otp import (
     CallCycle,
+    CallFailed,
     CallTimeout,
     ChildSpec,
     Continue,
@@ -498,6 +499,80 @@ def test_a_cycle_that_nobody_catches_crashes_those_in_it_with_the_cycle_as_the_c
         reason = reason.reason
     assert isinstance(reason, CallCycle)
     assert system.processes() == []
+
+
+def test_a_cycle_that_closes_while_one_waits_for_room_is_told_too(system: System) -> None:
+    class Narrow(Puppet):
+        mailbox_limit = 1
+        mailbox_full = "block"
+
+    narrow, other, gate = Narrow.start(system=system), Puppet.start(system=system), Event()
+    outcomes: list[Any] = []
+
+    def ask(target: Ref) -> Any:
+        def act(server: Any) -> None:
+            try:
+                outcomes.append(call(target, "asked", 5.0))
+            except CallFailed as error:
+                outcomes.append(error)
+
+        return act
+
+    cast(narrow, lambda server: gate.wait() and None)
+    until(lambda: statistics(narrow).status == "busy")
+    cast(narrow, ask(other))  # its mailbox is full now
+    cast(other, ask(narrow))  # waits for room
+    until(lambda: statistics(other).waits_for == narrow)
+    gate.set()  # the next in the mailbox begins, and calls the one that has room now, and has not gone on yet
+    until(lambda: len(outcomes) == 2)
+    assert isinstance(outcomes[0], CallCycle)
+    assert outcomes[0].chain == (other, narrow, other)
+    assert outcomes[1] == "asked"
+
+
+def test_a_call_that_waits_for_room_and_then_for_its_answer_tells_the_timeout_it_was_given(
+    system: System,
+) -> None:
+    class Narrow(Puppet):
+        mailbox_limit = 1
+        mailbox_full = "block"
+
+    ref, gate, never = Narrow.start(system=system), Event(), Event()
+    cast(ref, lambda server: gate.wait() and None)
+    until(lambda: statistics(ref).status == "busy")
+    cast(ref, "fills it")
+    asked = gevent.spawn(failure_of, call, ref, lambda server, caller: never.wait(), 0.05)
+    until(lambda: ref._process.bonds is not None and ref._process.bonds.senders)
+    gate.set()
+    error = asked.get(timeout=5)
+    assert isinstance(error, CallTimeout)
+    assert error.timeout == 0.05
+    never.set()
+
+
+def test_a_call_to_a_circle_of_others_waits_and_does_not_go_round_for_ever(system: System) -> None:
+    gate, begun = Event(), Event()
+
+    class Slow(Puppet):
+        def terminate(self, reason: object) -> None:
+            begun.set()
+            gate.wait()
+
+    children = [
+        ChildSpec(Puppet, name="asks", shutdown=0.2),
+        ChildSpec(Slow, name="slow", shutdown="infinity"),
+    ]
+    tree = Supervisor.start(children, system=system)
+    stopping = gevent.spawn(stop, tree)
+    assert begun.wait(5)
+    cast(system.find("asks"), lambda server: Supervisor.count_children(tree))
+    until(lambda: system.whereis("asks") and statistics(system.find("asks")).waits_for == tree)
+    gate.set()
+    until(lambda: statistics(tree).waits_for == system.whereis("asks"))  # each waits for the other
+    third = Puppet.start(system=system)
+    asked = call(third, lambda server, caller: failure_of(call, tree, "hear me", 0.01), None)
+    assert isinstance(asked, CallTimeout)
+    stopping.get(timeout=5)
 
 
 # ---- chains of ten thousand ---------------------------------------------------------------------------------------------
