@@ -162,7 +162,11 @@ def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None)
             until = target.scheduler.monotonic() + timeout
             deadline = until if deadline is None else min(deadline, until)
         wait_for_room(request.caller, target, timeout, deadline)
-        check_cycle(request.caller, target)  # while this one waited, the target may have called it
+        try:
+            check_cycle(request.caller, target)  # while this one waited, the target may have called it
+        except CallCycle:
+            let_in_next(target, limit)
+            raise
     target.scheduler.deliver(target, request)
     if limit is not None:
         let_in_next(target, limit)
@@ -265,7 +269,16 @@ def wait_for_room(
     while limit is not None and target.current is not DEAD and is_full(target, limit):
         turnstile = Call(getcurrent(), target, None, caller, None)
         target.bond().senders.append(turnstile)
-        wait(turnstile, timeout, deadline)
+        try:
+            wait(turnstile, timeout, deadline)
+        except BaseException:
+            bonds = target.bonds
+            if bonds is not None:
+                if turnstile in bonds.senders:
+                    bonds.senders.remove(turnstile)
+                else:
+                    let_in_next(target, limit)  # its turn had come, and it can't take it
+            raise
     if target.current is DEAD:
         raise NoProcess(target.ref)
 

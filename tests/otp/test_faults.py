@@ -550,6 +550,35 @@ def test_a_call_that_waits_for_room_and_then_for_its_answer_tells_the_timeout_it
     never.set()
 
 
+def test_the_room_of_one_who_is_killed_before_taking_it_goes_to_the_next(system: System) -> None:
+    class Narrow(Puppet):
+        mailbox_limit = 1
+        mailbox_full = "block"
+
+    ref, gate = Narrow.start(system=system), Event()
+
+    def first(server: Any) -> None:
+        gate.wait()
+        killed.kill(block=False)
+
+    def second(server: Any) -> None:
+        system.scheduler.budget = 0  # the hub's turn comes before that of the one who has room now
+
+    cast(ref, first)
+    until(lambda: statistics(ref).status == "busy")
+    cast(ref, second)
+    killed = gevent.spawn(call, ref, "killed", None)
+    until(lambda: ref._process.bonds is not None and len(ref._process.bonds.senders) == 1)
+    waits = gevent.spawn(call, ref, "has room", None)
+    late = gevent.spawn(failure_of, call, ref, "too late", 0.005)
+    until(lambda: len(ref._process.bonds.senders) == 3)
+    assert isinstance(late.get(timeout=5), CallTimeout)
+    assert len(ref._process.bonds.senders) == 2
+    gate.set()
+    assert waits.get(timeout=5) == "has room"
+    assert isinstance(killed.get(timeout=5), gevent.GreenletExit)
+
+
 def test_a_call_to_a_circle_of_others_waits_and_does_not_go_round_for_ever(system: System) -> None:
     gate, begun = Event(), Event()
 
