@@ -27,6 +27,7 @@ from packetflow.otp import (
     send,
 )
 from packetflow.otp.process import DEAD, PENDING, Process, Worker
+from packetflow.otp.timeouts import TimeoutClass
 from tests.otp.soak_actors import Busy
 from tests.otp.soak_load import SYSTEMS, Load
 
@@ -39,6 +40,7 @@ class Soak(Load):
     def __init__(self, seed: int, say: Callable[[str], None]) -> None:
         super().__init__(seed)
         self.say = say
+        self.storm.tell = lambda text: say(f"FAULT: {text}")
         self.baseline: dict[str, int] | None = None
         self.suspects: dict[str, dict[Any, float]] = {"orphan": {}, "stuck": {}}
         self.resident: list[int] = []
@@ -189,10 +191,8 @@ class Soak(Load):
             server.ended.clear()
             server.ticks.clear()
             server.cancelled.clear()
-            if not self.wait_for(
-                lambda system=system: self.at_rest(system) and not len(system.scheduler.timers)
-            ):
-                left = f"{len(system.scheduler.timers)} timers, {self.unrest(system)}"
+            if not self.wait_for(lambda system=system: self.at_rest(system) and not timers_of(system)):
+                left = f"timers {timers_of(system)[:5]}, {self.unrest(system)}"
                 self.storm.fault(f"{name} is not at rest at the end: {left}")
 
     def all_told(self) -> bool:
@@ -212,7 +212,7 @@ class Soak(Load):
         found["file descriptors"] = len(os.listdir("/proc/self/fd"))
         schedulers = [system.scheduler for system in self.storm.systems.values()]
         found["workers that nobody counts"] = workers - sum(one.workers for one in schedulers)
-        found["timers"] = sum(len(one.timers) for one in schedulers)
+        found["timers"] = sum(len(timers_of(system)) for system in self.storm.systems.values())
         found["names"] = sum(len(one.names) for one in schedulers)
         found["dead calls in the classes"] = sum(
             len(waits.pending) for one in schedulers for waits in set(one.timeouts.by_asked.values())
@@ -263,7 +263,8 @@ class Soak(Load):
     def verdict(self) -> dict[str, Any]:
         """The outcome as data."""
         ends = ("answered", "ServerExited", "CallTimeout", "NoProcess", "killed", "callers killed")
-        wanted = (*ends, "between actors: CallCycle", "downs of the witnesses", "trees replanted", "timers")
+        others = ("between actors: CallCycle", "downs of the witnesses", "trees replanted", "timers", "tasks")
+        wanted = (*ends, *others, "registered")
         for what in wanted:
             if not self.counts[what]:
                 self.storm.fault(f"the load was too weak: no {what}")
@@ -281,6 +282,12 @@ def is_orphan(process: Process) -> bool:
     """Whether it should have gone with its parent. As in OTP, who was linked only outlives a parent that ended "normal"."""
     parent = process.parent
     return parent is not None and parent.current is DEAD and process.child is not None
+
+
+def timers_of(system: System) -> list[Any]:
+    """What is to come in a system, but for the looks of the classes of timeouts, which end by themselves."""
+    waiting = [timer for _, _, timer in system.scheduler.timers._heap if timer.waiting]
+    return [timer for timer in waiting if getattr(timer._action, "__func__", None) is not TimeoutClass._look]
 
 
 def resident() -> int:

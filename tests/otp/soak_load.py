@@ -17,6 +17,7 @@ from packetflow.otp import (
     DynamicSupervisor,
     NameTaken,
     Ref,
+    Registry,
     StartFailed,
     Supervisor,
     System,
@@ -88,8 +89,9 @@ class Load:
             for at, strategy in ((0, "one_for_one"), (12, "one_for_all"), (24, "rest_for_one"))
         ]
         pool = DynamicSupervisor.child(id="pool", name="pool", **EVER)
+        registry = Registry.child("unique", name="registry")
         system = self.storm.systems[name]
-        self.roots[name] = Supervisor.start([*groups, pool], name="root", system=system, **EVER)
+        self.roots[name] = Supervisor.start([registry, *groups, pool], name="root", system=system, **EVER)
 
     def keep_planted(self, name: str) -> None:
         """Starts the tree again whenever its root is dead, which nobody else would do."""
