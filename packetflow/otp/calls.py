@@ -364,6 +364,8 @@ def reply(caller: Call, value: Any) -> None:
         bonds = caller.target.bonds
         if bonds is not None:
             bonds.owed.discard(caller)
+            if bonds.trace is not None:
+                bonds.trace.replied(caller, value)
         turn.answer(caller, value)
 
 
@@ -374,6 +376,7 @@ class StopRequest(Job):
     """Asks a server to stop in order. message is the reason."""
 
     __slots__ = ()
+    outlives_its_caller = True
 
     def perform(self, process: Process) -> Any:
         """Stops; the one who asked is let go when it is dead."""
@@ -408,6 +411,8 @@ def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) ->
     target.scheduler.check_may_wait()
     if target.current is DEAD:
         raise NoProcess(ref)
+    if timeout is not None:
+        target.scheduler.timeouts.find(timeout)  # a wrong one is told before anything is stopped
     request = waiting_for(target, StopRequest, reason)
     check_cycle(request.caller, target)
     target.scheduler.deliver(target, request)

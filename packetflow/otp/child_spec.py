@@ -72,6 +72,7 @@ class ChildSpec:
     """
 
     __slots__ = (
+        "_kept",
         "arguments",
         "backoff",
         "id",
@@ -100,9 +101,10 @@ class ChildSpec:
     ) -> None:
         is_server = isinstance(start, type) and issubclass(start, GenServer)
         if not is_server and (isinstance(start, type) or not callable(start)):
-            raise SpecError(
-                "start", start, "a GenServer class, a Supervisor class, or a callable that starts one"
-            )
+            accepted = "a GenServer class, a Supervisor class, or a callable that starts one"
+            if hasattr(start, "child"):
+                accepted = f"{start.__name__}.child(...), which gives the specification itself"
+            raise SpecError("start", start, accepted)
         if name is not None and not isinstance(name, Via) and (not isinstance(name, str) or not name):
             raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
         if name is not None and not is_server:
@@ -147,6 +149,21 @@ class ChildSpec:
         self.backoff = backoff
         self.options = options or {}
         self.type = kind
+        self._kept: ChildSpec | None = None  # without_arguments, once it was asked for
+
+    def without_arguments(self) -> ChildSpec:
+        """The same without its arguments: what is kept of a temporary child, which is never started again."""
+        if not self.arguments and not self.options:
+            return self
+        kept = self._kept
+        if kept is None:
+            kept = object.__new__(ChildSpec)
+            for field in ChildSpec.__slots__:
+                setattr(kept, field, getattr(self, field))
+            kept.arguments = ()
+            kept.options = {}
+            self._kept = kept
+        return kept
 
     def __repr__(self) -> str:
         return f"<ChildSpec {self.id} {self.restart}>"

@@ -79,7 +79,7 @@ class NoProcess(CallFailed):
 class ServerExited(CallFailed):
     """The server died before it answered. `reason` is what it died of; an exception is also the cause of this one."""
 
-    def __init__(self, ref: Ref | str, reason: object) -> None:
+    def __init__(self, ref: Target, reason: object) -> None:
         super().__init__(f"{ref} exited before it answered: {reason_text(reason)}", ref, reason)
 
 
@@ -88,7 +88,7 @@ class CallTimeout(CallFailed):
 
     code = "timeout"
 
-    def __init__(self, ref: Ref | str, timeout: float) -> None:
+    def __init__(self, ref: Target, timeout: float) -> None:
         super().__init__(f"{ref} did not answer within {timeout:g} s", ref, "timeout")
         self.timeout = timeout
 

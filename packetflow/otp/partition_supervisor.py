@@ -55,7 +55,7 @@ class PartitionSupervisor(Supervisor):
         The rest is as in Supervisor.start. Raises SpecError, StartFailed, NameTaken.
         """
         arguments = _partitioned(child, partitions, with_arguments)
-        options = cls._options(strategy, max_restarts, max_seconds, None)
+        options = cls._given_options(strategy, max_restarts, max_seconds)
         ref = start_process(_scheduler(system), cls, arguments, options, name, timeout)
         assert ref is not None  # a supervisor never ignores
         return ref
@@ -89,8 +89,17 @@ class PartitionSupervisor(Supervisor):
             significant=significant,
             start_timeout=start_timeout,
             backoff=backoff,
-            options=cls._options(strategy, max_restarts, max_seconds, None),
+            options=cls._given_options(strategy, max_restarts, max_seconds),
         )
+
+    @classmethod
+    def _given_options(
+        cls, strategy: Strategy | None, max_restarts: int | None, max_seconds: float | None
+    ) -> dict[str, Any]:
+        options = {"strategy": strategy, "max_restarts": max_restarts, "max_seconds": max_seconds}
+        given = {option: value for option, value in options.items() if value is not None}
+        cls._options(given)
+        return given
 
     @staticmethod
     def ref_for(supervisor: Target, key: Any) -> Ref:
@@ -131,9 +140,13 @@ class PartitionSupervisor(Supervisor):
     # ---- the life of the supervisor -------------------------------------------------------------------------------------
 
     def children(
-        self, child: ChildSpec, partitions: int, with_arguments: Arguments | None
+        self,
+        child: ChildSpec | type[GenServer],
+        partitions: int | None = None,
+        with_arguments: Arguments | None = None,
     ) -> Iterable[ChildSpec]:
         """The specification of each partition."""
+        child, partitions, with_arguments = _partitioned(child, partitions, with_arguments)
         self._specs = [_specify(child, partition, with_arguments) for partition in range(partitions)]
         self._count = partitions
         return self._specs
@@ -170,7 +183,7 @@ class PartitionSupervisor(Supervisor):
         if partitions < before:
             self._count = partitions  # no key leads to one that is being stopped
             leaving = [self._children.get(each) for each in reversed(range(partitions, before))]
-            stop_children([child for child in leaving if child is not None], together=False)
+            stop_children(self.ref, [child for child in leaving if child is not None], together=False)
         elif partitions > before:
             self._grow(before, partitions)
         return before
@@ -185,7 +198,7 @@ class PartitionSupervisor(Supervisor):
             try:
                 super()._start_one(child)
             except StartFailed:
-                stop_children(reversed(fresh), together=False)
+                stop_children(self.ref, reversed(fresh), together=False)
                 raise
         self._count = partitions
 

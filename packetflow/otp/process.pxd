@@ -18,7 +18,7 @@ cdef class Job(Call):
     pass
 
 cdef class Bonds:
-    cdef public object dropped, idle_due, idle_mark, idle_timer, links, monitoring, monitors, owed, senders, timeouts
+    cdef public object dropped, idle_due, idle_mark, idle_timer, links, monitoring, monitors, owed, senders, timeouts, trace
 
 cdef class Process:
     cdef public object child, current, limit, mailbox, name, parent, ref, registries, scheduler, server, started, waiting, worker

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from greenlet import greenlet
 
 from packetflow.otp.answers import _Mark
+from packetflow.otp.ordered import OrderedSet
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
+    from packetflow.otp.debugging import Trace
     from packetflow.otp.ref import Ref
     from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
@@ -62,6 +64,8 @@ class Call:
         "timeout",
         "value",
     )
+
+    outlives_its_caller: ClassVar[bool] = False  # done also where nobody waits for it any more
 
     timeout: float  # as it was asked for; only where the wait is bounded
     before: Any  # the open call made before this one; see timeouts
@@ -110,7 +114,7 @@ class Job(Call):
 
 
 class Bonds:
-    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders."""
+    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders, a trace."""
 
     __slots__ = (
         "dropped",
@@ -123,15 +127,17 @@ class Bonds:
         "owed",
         "senders",
         "timeouts",
+        "trace",
     )
 
     def __init__(self) -> None:
-        self.links: set[Process] = set()
-        self.monitors: set[Monitor] = set()  # of me, by others
-        self.monitoring: set[Monitor] = set()  # of others, by me
-        self.owed: set[Call] = set()  # taken, and to be answered later
+        self.links: OrderedSet[Process] = OrderedSet()
+        self.monitors: OrderedSet[Monitor] = OrderedSet()  # of me, by others
+        self.monitoring: OrderedSet[Monitor] = OrderedSet()  # of others, by me
+        self.owed: OrderedSet[Call] = OrderedSet()  # taken, and to be answered later
         self.senders: deque[Call] = deque()  # wait for room in my mailbox
         self.dropped = 0
+        self.trace: Trace | None = None  # who is told of each message, see debugging
         self.idle_timer: Timer | None = None
         self.idle_due = 0.0
         self.idle_mark = -1

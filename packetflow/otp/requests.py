@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import gevent
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from packetflow.otp.calls import check_cycle, is_full, raise_failed
+from packetflow.otp.calls import check_cycle, forget_owed, is_full, raise_failed
 from packetflow.otp.errors import CallTimeout, MailboxFull, NoProcess, NotAnActor, SpecError
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.timeouts import expire
 from packetflow.otp.turn import answer
+from packetflow.otp.via import Target
 
 
 class RequestResult(NamedTuple):
@@ -41,7 +42,7 @@ class RequestId:
 
     __slots__ = ("_call", "_taken", "_teller", "ref")
 
-    def __init__(self, ref: Ref | str, call: Call) -> None:
+    def __init__(self, ref: Target, call: Call) -> None:
         self.ref = ref
         self._call = call
         self._taken = False  # its response was given to somebody
@@ -67,6 +68,7 @@ class RequestId:
         if self._call.value is PENDING:
             self._call.value = GONE
             self._call.greenlet = None
+            forget_owed(self._call)
 
     def __repr__(self) -> str:
         return f"<request to {self.ref}{'' if self.done else ', pending'}>"
@@ -97,7 +99,7 @@ def send_request(ref: Ref, message: Any, *, as_message: bool = False) -> Request
     return request
 
 
-def request_failed(target: str, error: BaseException, nobody: Process) -> RequestId:
+def request_failed(target: Target, error: BaseException, nobody: Process) -> RequestId:
     """A request that could not be sent."""
     call = Call(None, nobody, None, None, None)
     call.value = Failed(lambda timeout: error)
@@ -113,7 +115,7 @@ def _post(target: Process, call: Call) -> None:
         else:
             answer(call, Failed(lambda timeout: NoProcess(ref)))
         return
-    limit = target.server.mailbox_limit
+    limit = target.limit
     if limit is not None and target.current is not None and is_full(target, limit):
         full = MailboxFull(ref, limit)
         answer(call, Failed(lambda timeout: full))

@@ -120,6 +120,36 @@ class GenServer(Generic[M, R]):
         parent = signals.actor("start_link")
         return start_process(parent.scheduler, cls, arguments, keywords, name, timeout, parent, linked=True)
 
+    @classmethod
+    def start_monitor(
+        cls,
+        *arguments: Any,
+        name: str | None = None,
+        system: System | None = None,
+        timeout: float | None = None,
+        **keywords: Any,
+    ) -> tuple[Ref, Monitor] | None:
+        """As `start`, and watches it before anything of it runs: no end can be missed. None if `init` ignored."""
+        watch: list[Monitor] = []
+        try:
+            ref = start_process(
+                _scheduler(system),
+                cls,
+                arguments,
+                keywords,
+                name,
+                timeout,
+                watch=lambda ref: watch.append(signals.monitor(ref)),
+            )
+        except BaseException:
+            for monitor in watch:
+                monitor.end(flush=True)
+            raise
+        if ref is None:
+            watch[0].end(flush=True)
+            return None
+        return ref, watch[0]
+
     # ---- what a server has ---------------------------------------------------------------------------------------------
 
     @property

@@ -113,7 +113,12 @@ def monitor(ref: Ref) -> Monitor:
 
 
 def demonitor(monitor: Monitor, flush: bool = False) -> bool:
-    """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch."""
+    """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch.
+
+    Raises NotAnActor in an actor that ends the watch of another one."""
+    watcher, me = monitor._watcher, current_process()
+    if watcher is not None and me is not None and watcher is not me:
+        raise NotAnActor(f"{monitor!r} is {watcher.ref}'s: no other actor may end it")
     return monitor.end(flush)
 
 
@@ -142,7 +147,7 @@ def unlink(ref: Ref) -> None:
 
 
 def exit_signal(ref: Ref, reason: object) -> None:
-    """Sends an exit signal. "normal" does nothing to who does not trap exits; "kill" can't be trapped.
+    """Sends an exit signal. "normal" does nothing to another that does not trap exits; "kill" can't be trapped.
 
     Who traps exits gets `Exit(sender, reason)`; else the process dies at once, without `terminate`.
     """
@@ -153,6 +158,8 @@ def exit_signal(ref: Ref, reason: object) -> None:
         _check_room()
         if reason == "kill":
             die(target, "killed")
+        elif target is sender and reason == "normal" and not target.server.trap_exits:
+            die(target, "normal")
         else:
             signal(target, ref if sender is None else sender.ref, reason, sender)
     if sender is not None:

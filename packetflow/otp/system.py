@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
 from gevent.hub import get_hub
 
-from packetflow.otp import calls, signals
+from packetflow.otp import calls, requests, signals
 from packetflow.otp.clock import Clock
-from packetflow.otp.errors import NameTaken, NoProcess
+from packetflow.otp.errors import NameTaken, NoProcess, SpecError
 from packetflow.otp.process import DEAD, Nobody, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.scheduler import Scheduler
@@ -56,6 +56,7 @@ class System:
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
         self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
+        self._late = self._send_late  # bound once, for every timer
         self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
@@ -68,8 +69,11 @@ class System:
         return None if holder is None else holder.ref
 
     def register(self, name: str, ref: Ref) -> None:
-        """Gives a process a name; it loses it when it dies. Raises NameTaken, NoProcess; ValueError if it has another."""
+        """Gives a process a name; it loses it when it dies. Raises NameTaken, NoProcess, SpecError for what is no name;
+        ValueError if it has another."""
         process = ref._process
+        if not isinstance(name, str) or not name:
+            raise SpecError("name", name, "a text that is not empty")
         holder = self.scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
@@ -159,10 +163,47 @@ class System:
         if ref is not None:
             calls.send(ref, message, block)
 
+    def send_request(self, target: Target, message: Any, *, as_message: bool = False) -> requests.RequestId:
+        """`send_request`, also by name; nobody of that name: the response is NoProcess."""
+        if isinstance(target, Ref):
+            return requests.send_request(target, message, as_message=as_message)
+        ref = self.whereis(target)
+        if ref is None:
+            nobody = self.ref_from((self.name, self.incarnation, 0))._process
+            return requests.request_failed(target, NoProcess(target), nobody)
+        return requests.send_request(ref, message, as_message=as_message)
+
+    def multi_call(
+        self, names: Iterable[str], message: Any, timeout: float | None = 5.0
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Calls several servers at once, by their names. Returns the answers by name, and the names of those that gave
+        none within `timeout` seconds, because nobody holds the name or because they died or were too slow."""
+        wanted = list(dict.fromkeys(names))
+        held = {name: holder.ref for name in wanted if (holder := self.scheduler.names.get(name)) is not None}
+        answers, _ = requests.multi_call(held.values(), message, timeout)
+        replies = {name: answers[ref] for name, ref in held.items() if ref in answers}
+        return replies, [name for name in wanted if name not in replies]
+
+    def abcast(self, names: Iterable[str], message: Any) -> None:
+        """`cast` to several servers by their names. Never waits, never fails."""
+        for name in names:
+            self.cast(name, message)
+
     def send_after(self, delay: float, target: Target, message: Any) -> Timer:
-        """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left."""
-        self.scheduler.check_thread()
-        return self.scheduler.timers.after(delay, self._send_late, (target, message))
+        """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left.
+
+        Raises SpecError for a delay that is no finite number from 0.
+        """
+        scheduler = self.scheduler
+        if get_ident() != scheduler.thread:
+            scheduler.check_thread()
+        try:
+            known = 0.0 <= delay < 1e18
+        except TypeError:
+            known = False
+        if known:
+            return scheduler.timers.at(scheduler.monotonic() + delay, self._late, (target, message))
+        raise SpecError("delay", delay, "a number of seconds from 0")
 
     def _send_late(self, late: tuple[Target, Any]) -> None:
         target, message = late

@@ -31,6 +31,7 @@ from packetflow.otp.task_waiting import (
 )
 
 if TYPE_CHECKING:
+    from packetflow.otp.ordered import OrderedSet
     from packetflow.otp.system import System
 
 
@@ -60,7 +61,7 @@ class Task(Job):
     arguments: tuple[Any, ...]
     owner: Any  # a Process, a greenlet, or None: nobody
     linked: bool  # whether its end is an exit signal to its owner
-    family: set[Process] | None  # where its owner keeps it, to end it when it ends itself
+    family: OrderedSet[Process] | None  # where its owner keeps it, to end it when it ends itself
     gathering: Gathering | None  # who waits for it together with others
     stopping: object  # the reason for which it was told to stop
 

@@ -8,6 +8,7 @@ from gevent import Greenlet
 from greenlet import GreenletExit
 
 from packetflow.otp.errors import NotAnActor, SpecError
+from packetflow.otp.ordered import OrderedSet
 from packetflow.otp.process import DEAD, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
@@ -22,7 +23,7 @@ def launch(task: Task, scheduler: Scheduler, parent: Process | None, kept: bool 
     """Gives a task its process, which will begin soon. kept: by its owner, with which it ends."""
     if get_ident() != scheduler.thread:
         scheduler.check_thread()
-    family: set[Process] | None = None
+    family: OrderedSet[Process] | None = None
     owner = task.owner
     if owner is not None and kept:
         if owner.__class__ is Process:
@@ -54,7 +55,7 @@ class Household:
     __slots__ = ("tasks",)
 
     def __init__(self) -> None:
-        self.tasks: set[Process] = set()
+        self.tasks: OrderedSet[Process] = OrderedSet()
 
     def __call__(self, owner: Greenlet) -> None:
         """The greenlet has ended."""
@@ -62,7 +63,7 @@ class Household:
             die(process, "shutdown" if owner.exception is None else owner.exception)
 
 
-def _household(owner: Any) -> set[Process] | None:
+def _household(owner: Any) -> OrderedSet[Process] | None:
     try:
         return owner._packetflow_tasks.tasks  # type: ignore[no-any-return]
     except AttributeError:

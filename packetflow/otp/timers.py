@@ -28,6 +28,13 @@ class Timer:
         return left if left > 0.0 else 0.0
 
     @property
+    def left(self) -> float | None:
+        """The seconds that are left, or None if it has fired or was cancelled."""
+        if self._action is None:
+            return None
+        return max(0.0, self.due - self._timers.monotonic())
+
+    @property
     def waiting(self) -> bool:
         """Whether it is still to come."""
         return self._action is not None

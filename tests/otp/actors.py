@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,11 @@ def workers_alive() -> set[greenlet]:
         for one in gc.get_objects()
         if isinstance(one, greenlet) and type(one).__name__ == "Worker" and one
     }
+
+
+def programs(usual: int) -> int:
+    """How many random programs to run: as many as PACKETFLOW_OTP_PROGRAMS says, or as usual."""
+    return int(os.environ.get("PACKETFLOW_OTP_PROGRAMS", usual))
 
 
 class Puppet(GenServer):

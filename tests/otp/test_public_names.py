@@ -25,14 +25,22 @@ Actor
 ActorContext
 ActorFactory
 ActorSystem
+Agent
+AlreadyAwaited
 AlreadyPresent
+AlreadyRegistered
 AlreadyStarted
+AwaitTimeout
 Backoff
+BadAction
+BadReturn
 Behaviour
 Branch
+Call
 CallCycle
 CallFailed
 CallTimeout
+ChangeCallback
 ChildCount
 ChildError
 ChildInfo
@@ -45,24 +53,44 @@ Continue
 Down
 DynamicSupervisor
 Envelope
+EventKind
+EventTimeout
 Exit
+Exited
 Future
 GenServer
+GenericTimeout
 Hosting
 HubBlocked
+KeepState
+KeepStateAndData
 MailboxFull
 Member
 Message
 Monitor
 NameTaken
+NextEvent
+NextState
 NoProcess
 NoReply
 NotAnActor
+NotRegistered
+NotTheOwner
+Ok
 PacketFlowError
+PartitionSupervisor
+PopCallback
+Postpone
+PushCallback
 Receive
 Ref
+Registered
+Registry
 Remote
+RepeatState
+RepeatStateAndData
 Reply
+ReplyTo
 RequestId
 RequestIds
 RequestResult
@@ -72,13 +100,23 @@ Send
 ServerExited
 SpecError
 StartFailed
+StateMachine
+StateResult
+StateTimeout
 Statistics
 Stop
+StopAndReply
 Supervisor
 System
+Task
+TaskExited
+TaskSupervisor
 ThreadGone
 Timer
 TooManyChildren
+Transition
+Unregistered
+Via
 WrongThread
 actor_context
 call
@@ -93,6 +131,7 @@ link
 monitor
 multi_call
 receive_response
+replace_state
 reply
 send
 send_request
@@ -110,7 +149,8 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_each_can_be_had_and_says_what_it_is() -> None:
-    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "Receive"]  # no docstring of their own
+    # These have no docstring of their own.
+    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "EventKind", "Receive"]
     for name in packetflow.otp.__all__:
         value = getattr(packetflow.otp, name)
         assert name in values or inspect.getdoc(value), name
@@ -177,6 +217,7 @@ CORE = [
     "timeouts",
     "timers",
     "turn",
+    "via",
 ]
 LIBRARIES = {"gevent", "greenlet", "zope", "packetflow", "cython_runtime"}
 
