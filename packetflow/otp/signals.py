@@ -12,6 +12,7 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
+from packetflow.otp.threads import check_room
 
 if TYPE_CHECKING:
     from packetflow.otp.via import Target
@@ -155,7 +156,7 @@ def exit_signal(ref: Ref, reason: object) -> None:
     sender = current_process()
     if target.current is not DEAD:
         target.scheduler.check_thread()
-        _check_room()
+        check_room()  # a process is dead for everybody or for nobody
         if reason == "kill":
             die(target, "killed")
         elif target is sender and reason == "normal" and not target.server.trap_exits:
@@ -169,12 +170,6 @@ def exit_signal(ref: Ref, reason: object) -> None:
 def kill(ref: Ref) -> None:
     """Ends a process at once: dead for everybody when this returns. `terminate` does not run, `finally` blocks do."""
     exit_signal(ref, "kill")
-
-
-def _check_room(frames: int = 24) -> None:
-    # Raises RecursionError here if a death would raise it halfway: a process is dead for everybody or for nobody.
-    if frames:
-        _check_room(frames - 1)
 
 
 def _leave_if_dead(process: Process) -> None:

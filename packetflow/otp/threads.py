@@ -118,3 +118,12 @@ def _post(scheduler: Scheduler, crossing: Crossing) -> None:
 def _check_alive(scheduler: Scheduler) -> None:
     if scheduler.thread not in sys._current_frames():
         raise ThreadGone(f"the thread of the system {scheduler.system.name!r} has ended: nobody is there")
+
+
+def check_room(frames: int = 24) -> None:
+    """Raises RecursionError unless so many frames can still be called: before what must be done wholly or not at all.
+
+    This file is never compiled: compiled functions call each other without being counted.
+    """
+    if frames:
+        check_room(frames - 1)

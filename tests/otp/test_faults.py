@@ -232,6 +232,33 @@ def test_whatever_fails_at_the_end_of_a_recursion_does_so_wholly(system: System,
         call(other, lambda server, caller: gevent.sleep(0.05), 0.01)
 
 
+def test_a_child_killed_at_the_end_of_a_recursion_is_dead_for_everybody_or_for_nobody(system: System) -> None:
+    specs = [ChildSpec(Puppet, name=f"child {number}") for number in range(60)]
+    Supervisor.start(specs, max_restarts=1000, system=system)
+    room = sys.getrecursionlimit() - len_of_stack()
+    ends: set[bool] = set()
+
+    def deeper(ref: Ref, left: int) -> None:
+        deeper(ref, left - 1) if left else kill(ref)
+
+    for number in range(60):
+        ref = system.find(f"child {number}")
+        watches = [monitor(ref), monitor(ref)]
+        try:
+            deeper(ref, room - number)
+            died = True
+        except RecursionError:
+            died = False
+        ends.add(died)
+        assert (ref in system.processes()) is not died
+        for watch in watches:
+            assert watch.wait(5 if died else 0) == (Down(watch, ref, "killed") if died else None)
+        until(lambda number=number: system.whereis(f"child {number}"))
+        assert (system.whereis(f"child {number}") == ref) is not died
+        assert system.call(f"child {number}", "sound") == "sound"
+    assert ends == {True, False}
+
+
 def test_a_call_of_a_busy_server_with_a_wrong_timeout_is_refused_and_never_answered(system: System) -> None:
     ref, gate = Puppet.start(system=system), Event()
     asked = gevent.spawn(call, ref, lambda server, caller: gate.wait(), None)
