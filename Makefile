@@ -35,7 +35,7 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix packetflow modules examples tests bench
 	@$(BIN)/ruff format packetflow modules examples tests bench
 
-bench: $(STAMP)
+bench: $(STAMP) build/compiled/.made
 	@$(BIN)/python bench/run.py $(ONLY)
 
 docs: $(STAMP)

@@ -158,19 +158,15 @@ def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None)
         if target.server.mailbox_full != "block":
             target.bond().dropped += 1
             raise MailboxFull(target.ref, limit)
-        before = target.scheduler.monotonic()
+        if timeout is not None:  # it holds for both waits together
+            until = target.scheduler.monotonic() + timeout
+            deadline = until if deadline is None else min(deadline, until)
         wait_for_room(request.caller, target, timeout, deadline)
         try:
-            # Between the room that was made and this turn, the target may have called the caller.
-            check_cycle(request.caller, target)
+            check_cycle(request.caller, target)  # while this one waited, the target may have called it
         except CallCycle:
             let_in_next(target, limit)
             raise
-        if timeout is not None:
-            spent = target.scheduler.monotonic() - before
-            until = before + timeout
-            deadline = until if deadline is None else min(deadline, until)
-            timeout = max(0.0, timeout - spent)
     target.scheduler.deliver(target, request)
     if limit is not None:
         let_in_next(target, limit)
@@ -275,9 +271,12 @@ def wait_for_room(
         try:
             wait(turnstile, timeout, deadline)
         except BaseException:
-            let_in_next(
-                target, limit
-            )  # there may have been room for this one, which is ended before it takes it
+            bonds = target.bonds
+            if bonds is not None:
+                if turnstile in bonds.senders:
+                    bonds.senders.remove(turnstile)
+                else:
+                    let_in_next(target, limit)  # its turn had come, and it can't take it
             raise
     if target.current is DEAD:
         raise NoProcess(target.ref)

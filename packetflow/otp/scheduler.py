@@ -338,7 +338,8 @@ class Scheduler:
             if self.drawn and waiting is not None:
                 self.enqueue(item)
                 waiting = None
-            item = result = None
+            # A parked worker must not keep what it handled last.
+            item = current = result = request = None  # type: ignore[assignment]
 
             # The one who waits goes on at once; else whoever is next; else the hub.
             me.process = None
@@ -362,6 +363,7 @@ class Scheduler:
                     self.budget -= 1
                     found = True
                     break
+                other = None
                 if not found:
                     pool.append(me)
                     hub.switch()

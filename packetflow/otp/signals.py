@@ -12,6 +12,7 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
+from packetflow.otp.threads import check_room
 
 if TYPE_CHECKING:
     from packetflow.otp.via import Target
@@ -98,6 +99,7 @@ def actor(what: str) -> Process:
     process = current_process()
     if process is None:
         raise NotAnActor(f"{what} is something an actor does; this greenlet is none's")
+    _leave_if_dead(process)
     return process
 
 
@@ -106,6 +108,8 @@ def monitor(ref: Ref) -> Monitor:
     target = ref._process
     target.scheduler.check_thread()
     watcher = current_process()
+    if watcher is not None:
+        _leave_if_dead(watcher)
     made = Monitor(ref, target, watcher)
     if target.current is DEAD:
         made.tell("noproc")
@@ -159,7 +163,7 @@ def exit_signal(ref: Ref, reason: object) -> None:
     sender = current_process()
     if target.current is not DEAD:
         target.scheduler.check_thread()
-        _check_room()
+        check_room()  # a process is dead for everybody or for nobody
         if reason == "kill":
             die(target, "killed")
         elif target is sender and reason == "normal" and not target.server.trap_exits:
@@ -175,13 +179,8 @@ def kill(ref: Ref) -> None:
     exit_signal(ref, "kill")
 
 
-def _check_room(frames: int = 24) -> None:
-    # Raises RecursionError here if a death would raise it halfway: a process is dead for everybody or for nobody.
-    if frames:
-        _check_room(frames - 1)
-
-
 def _leave_if_dead(process: Process) -> None:
+    # Killed, and woken before it was ended: it must not go on, and tie itself to others that would never be untied.
     if process.current is DEAD and process.worker is getcurrent():
         raise GreenletExit
 

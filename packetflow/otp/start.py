@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from greenlet import GreenletExit
+
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
 from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
@@ -98,6 +100,8 @@ def start_process(
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
+    if parent is not None and parent.current is DEAD:
+        raise GreenletExit  # killed meanwhile: what it starts would be an orphan
     waits: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
     if isinstance(name, str) and name:
         holder = scheduler.names.get(name)

@@ -126,3 +126,12 @@ def destroy_own_hub() -> None:
     hub = get_hub_if_exists()
     if hub is not None:
         hub.destroy(destroy_loop=True)
+
+
+def check_room(frames: int = 24) -> None:
+    """Raises RecursionError unless so many frames can still be called: before what must be done wholly or not at all.
+
+    This file is never compiled: compiled functions call each other without being counted.
+    """
+    if frames:
+        check_room(frames - 1)

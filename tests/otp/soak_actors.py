@@ -12,18 +12,24 @@ import gevent
 
 from packetflow.otp import (
     IGNORE,
+    AlreadyRegistered,
+    AwaitTimeout,
     CallFailed,
     Continue,
     Down,
     Exit,
     GenServer,
     Monitor,
+    NoProcess,
     NoReply,
     Ref,
+    Registry,
     Reply,
     StartFailed,
     Stop,
     System,
+    Task,
+    TaskExited,
     exit_signal,
     kill,
 )
@@ -44,12 +50,14 @@ class Storm:
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
         self.fault_count = 0
+        self.tell: Callable[[str], None] = lambda text: None
 
     def fault(self, text: str) -> None:
         """Something that must never be has been seen."""
         self.fault_count += 1
         if len(self.faults) < 20:
             self.faults.append(text)
+            self.tell(text)
 
     def anybody(self) -> Ref | None:
         """Somebody who holds a name now."""
@@ -215,6 +223,39 @@ class Busy(GenServer):
             here.setblocking(False)
             gevent.sleep(self.storm.random.choice(PAUSES))
 
+    def delegate(self, token: int, depth: int, caller: Any) -> None:
+        """Some tasks, awaited, left, or shut down; what they give is checked."""
+        dice = self.storm.random
+        tasks = [Task.async_(work, self.storm, token + number) for number in range(dice.randrange(1, 4))]
+        self.storm.counts["tasks"] += len(tasks)
+        for number, task in enumerate(tasks):
+            draw = dice.random()
+            if draw < 0.1:
+                task.shutdown(dice.choice((0.01, "brutal_kill")))
+                continue
+            if draw < 0.2:
+                task.ignore()
+                continue
+            try:
+                answer = task.await_(dice.choice((0.001, 1.0, 1.0)))
+            except (TaskExited, AwaitTimeout) as error:
+                self.storm.counts[f"tasks: {type(error).__name__}"] += 1
+                continue
+            if answer != token + number:
+                self.storm.fault(f"{self.ref} awaited {token + number} and got {answer!r}")
+
+    def enrol(self, token: int, depth: int, caller: Any) -> None:
+        """Takes a key of its own, and finds itself by it."""
+        registry = Registry.named("registry")
+        try:
+            registry.register(self.ref.id)
+            found = registry.lookup(self.ref.id)
+        except (NoProcess, AlreadyRegistered):
+            return  # it is between two lives, or this one is registered already
+        self.storm.counts["registered"] += 1
+        if [ref for ref, _ in found] != [self.ref]:
+            self.storm.fault(f"{self.ref} is registered, and found is {found}")
+
     def hurt(self, token: int, depth: int, caller: Any) -> None:
         other = self.storm.anybody()
         if other is not None:
@@ -234,6 +275,16 @@ class Busy(GenServer):
         return Stop(self.storm.random.choice(("shutdown", "gone", ValueError("stop"))))
 
 
+def work(storm: Storm, result: int) -> int:
+    """What a task does."""
+    draw = storm.random.random() if storm.blows else 1.0
+    if draw < 0.2:
+        gevent.sleep(storm.random.choice(PAUSES))
+    elif draw < 0.22:
+        raise ValueError("task")
+    return result
+
+
 Act = Callable[[Busy, int, int, Any], Any]
 ACTS: list[tuple[float, Act]] = [
     (0.55, Busy.pause),
@@ -244,7 +295,9 @@ ACTS: list[tuple[float, Act]] = [
     (0.80, Busy.go_on),
     (0.84, Busy.watch),
     (0.88, Busy.tie),
-    (0.90, Busy.beget),
+    (0.89, Busy.beget),
+    (0.91, Busy.delegate),
+    (0.92, Busy.enrol),
     (0.94, Busy.set_timer),
     (0.96, Busy.use_a_socket),
     (0.975, Busy.hurt),

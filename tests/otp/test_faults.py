@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from typing import Any
 
 import gevent
@@ -12,6 +14,7 @@ from gevent.event import Event
 
 from packetflow.otp import (
     CallCycle,
+    CallFailed,
     CallTimeout,
     ChildSpec,
     Continue,
@@ -20,6 +23,7 @@ from packetflow.otp import (
     NoProcess,
     NoReply,
     Ref,
+    Reply,
     ServerExited,
     SpecError,
     StartFailed,
@@ -228,6 +232,33 @@ def test_whatever_fails_at_the_end_of_a_recursion_does_so_wholly(system: System,
         call(other, lambda server, caller: gevent.sleep(0.05), 0.01)
 
 
+def test_a_child_killed_at_the_end_of_a_recursion_is_dead_for_everybody_or_for_nobody(system: System) -> None:
+    specs = [ChildSpec(Puppet, name=f"child {number}") for number in range(60)]
+    Supervisor.start(specs, max_restarts=1000, system=system)
+    room = sys.getrecursionlimit() - len_of_stack()
+    ends: set[bool] = set()
+
+    def deeper(ref: Ref, left: int) -> None:
+        deeper(ref, left - 1) if left else kill(ref)
+
+    for number in range(60):
+        ref = system.find(f"child {number}")
+        watches = [monitor(ref), monitor(ref)]
+        try:
+            deeper(ref, room - number)
+            died = True
+        except RecursionError:
+            died = False
+        ends.add(died)
+        assert (ref in system.processes()) is not died
+        for watch in watches:
+            assert watch.wait(5 if died else 0) == (Down(watch, ref, "killed") if died else None)
+        until(lambda number=number: system.whereis(f"child {number}"))
+        assert (system.whereis(f"child {number}") == ref) is not died
+        assert system.call(f"child {number}", "sound") == "sound"
+    assert ends == {True, False}
+
+
 def test_a_call_of_a_busy_server_with_a_wrong_timeout_is_refused_and_never_answered(system: System) -> None:
     ref, gate = Puppet.start(system=system), Event()
     asked = gevent.spawn(call, ref, lambda server, caller: gate.wait(), None)
@@ -291,6 +322,40 @@ def test_a_worker_hired_by_a_deep_caller_has_the_whole_recursion_for_others(syst
     assert call(ref, lambda server, caller: dive(room - 150)) == room - 150
 
 
+class Kept:
+    """Something whose end can be seen."""
+
+
+@pytest.mark.parametrize("how", ["call", "crash", "cast", "send", "start", "reply"])
+def test_a_parked_worker_keeps_nothing_of_what_it_has_done(system: System, how: str) -> None:
+    ref = Puppet.start(system=system)
+    thing = Kept()
+    seen = weakref.ref(thing)
+
+    def take(server: Any, *_: Any, thing: Kept = thing) -> Any:
+        return Reply(thing) if how == "reply" else None
+
+    match how:
+        case "call":
+            assert call(ref, thing) is thing
+        case "reply":
+            assert call(ref, take) is thing
+        case "crash":
+            with pytest.raises(ServerExited):
+                call(ref, lambda server, caller, thing=thing: 1 / 0)
+        case "cast":
+            cast(ref, take)
+        case "send":
+            send(ref, take)
+        case "start":
+            Puppet.start(take, system=system)
+    until(lambda: how == "crash" or statistics(ref).status == "idle")
+    until(lambda: len(system.scheduler.pool) == system.scheduler.workers)
+    del thing, take
+    gc.collect()
+    assert seen() is None
+
+
 # ---- a handler that ends its own actor ------------------------------------------------------------------------------------
 
 
@@ -325,6 +390,68 @@ def test_a_handler_that_ends_itself_does_not_go_on_whatever_it_handles(
         Puppet.start(ends, system=system)
     assert unborn.value.reason == reason
     assert went_on == []
+
+
+def test_a_killed_handler_that_was_woken_first_ties_itself_to_nobody_any_more(system: System) -> None:
+    other, gate, went_on = Puppet.start(system=system), Event(), []
+
+    def tie(what: str, server: Any) -> None:
+        match what:
+            case "link":
+                server.link(other)
+            case "monitor":
+                server.monitor(other)
+            case "start_link":
+                Puppet.start_link()
+
+    for what in ("link", "monitor", "start_link"):
+
+        def wait_and_tie(server: Any, what: str = what) -> None:
+            went_on.append("begun")
+            gate.wait()
+            went_on.append(what)
+            tie(what, server)
+            went_on.append("too far")
+
+        ref = Puppet.start(system=system)
+        cast(ref, wait_and_tie)
+        until(lambda: went_on)
+        gate.set()
+        kill(ref)
+        until(lambda: not system.scheduler.lingering)
+        gate.clear()
+        assert went_on == ["begun", what]  # it was woken before it was ended
+        went_on.clear()
+    assert system.processes() == [other]
+    assert (statistics(other).links, statistics(other).monitors) == (0, 0)
+
+
+@pytest.mark.parametrize("starter", ["start_link", "supervisor"])
+def test_whoever_is_killed_while_the_hub_has_its_turn_in_the_midst_of_a_start_leaves_no_orphan(
+    system: System, starter: str
+) -> None:
+    def kill_in_the_hubs_turn(ref: Ref) -> None:
+        gevent.spawn(kill, ref)
+        system.scheduler.slice_end = 0.0  # the next start lets the hub have its turn first
+
+    def first(server: Any) -> None:
+        kill_in_the_hubs_turn(server._process.parent.ref)
+
+    def start(server: Any) -> None:
+        kill_in_the_hubs_turn(server.ref)
+        Puppet.start_link(name="orphan")
+
+    if starter == "start_link":
+        cast(Puppet.start(system=system), start)
+    else:
+        children = [ChildSpec(Puppet, first, name="first"), ChildSpec(Puppet, name="orphan")]
+        with pytest.raises(StartFailed):
+            Supervisor.start(children, system=system)
+    until(lambda: not system.processes())
+    until(lambda: not system.scheduler.lingering)
+    gevent.sleep(0)
+    assert system.processes() == []
+    assert system.whereis("orphan") is None
 
 
 def test_a_server_that_calls_itself_from_any_handler_is_told_so(system: System) -> None:
@@ -399,6 +526,109 @@ def test_a_cycle_that_nobody_catches_crashes_those_in_it_with_the_cycle_as_the_c
         reason = reason.reason
     assert isinstance(reason, CallCycle)
     assert system.processes() == []
+
+
+def test_a_cycle_that_closes_while_one_waits_for_room_is_told_too(system: System) -> None:
+    class Narrow(Puppet):
+        mailbox_limit = 1
+        mailbox_full = "block"
+
+    narrow, other, gate = Narrow.start(system=system), Puppet.start(system=system), Event()
+    outcomes: list[Any] = []
+
+    def ask(target: Ref) -> Any:
+        def act(server: Any) -> None:
+            try:
+                outcomes.append(call(target, "asked", 5.0))
+            except CallFailed as error:
+                outcomes.append(error)
+
+        return act
+
+    cast(narrow, lambda server: gate.wait() and None)
+    until(lambda: statistics(narrow).status == "busy")
+    cast(narrow, ask(other))  # its mailbox is full now
+    cast(other, ask(narrow))  # waits for room
+    until(lambda: statistics(other).waits_for == narrow)
+    gate.set()  # the next in the mailbox begins, and calls the one that has room now, and has not gone on yet
+    until(lambda: len(outcomes) == 2)
+    assert isinstance(outcomes[0], CallCycle)
+    assert outcomes[0].chain == (other, narrow, other)
+    assert outcomes[1] == "asked"
+
+
+def test_a_call_that_waits_for_room_and_then_for_its_answer_tells_the_timeout_it_was_given(
+    system: System,
+) -> None:
+    class Narrow(Puppet):
+        mailbox_limit = 1
+        mailbox_full = "block"
+
+    ref, gate, never = Narrow.start(system=system), Event(), Event()
+    cast(ref, lambda server: gate.wait() and None)
+    until(lambda: statistics(ref).status == "busy")
+    cast(ref, "fills it")
+    asked = gevent.spawn(failure_of, call, ref, lambda server, caller: never.wait(), 0.05)
+    until(lambda: ref._process.bonds is not None and ref._process.bonds.senders)
+    gate.set()
+    error = asked.get(timeout=5)
+    assert isinstance(error, CallTimeout)
+    assert error.timeout == 0.05
+    never.set()
+
+
+def test_the_room_of_one_who_is_killed_before_taking_it_goes_to_the_next(system: System) -> None:
+    class Narrow(Puppet):
+        mailbox_limit = 1
+        mailbox_full = "block"
+
+    ref, gate = Narrow.start(system=system), Event()
+
+    def first(server: Any) -> None:
+        gate.wait()
+        killed.kill(block=False)
+
+    def second(server: Any) -> None:
+        system.scheduler.budget = 0  # the hub's turn comes before that of the one who has room now
+
+    cast(ref, first)
+    until(lambda: statistics(ref).status == "busy")
+    cast(ref, second)
+    killed = gevent.spawn(call, ref, "killed", None)
+    until(lambda: ref._process.bonds is not None and len(ref._process.bonds.senders) == 1)
+    waits = gevent.spawn(call, ref, "has room", None)
+    late = gevent.spawn(failure_of, call, ref, "too late", 0.005)
+    until(lambda: len(ref._process.bonds.senders) == 3)
+    assert isinstance(late.get(timeout=5), CallTimeout)
+    assert len(ref._process.bonds.senders) == 2
+    gate.set()
+    assert waits.get(timeout=5) == "has room"
+    assert isinstance(killed.get(timeout=5), gevent.GreenletExit)
+
+
+def test_a_call_to_a_circle_of_others_waits_and_does_not_go_round_for_ever(system: System) -> None:
+    gate, begun = Event(), Event()
+
+    class Slow(Puppet):
+        def terminate(self, reason: object) -> None:
+            begun.set()
+            gate.wait()
+
+    children = [
+        ChildSpec(Puppet, name="asks", shutdown=0.2),
+        ChildSpec(Slow, name="slow", shutdown="infinity"),
+    ]
+    tree = Supervisor.start(children, system=system)
+    stopping = gevent.spawn(stop, tree)
+    assert begun.wait(5)
+    cast(system.find("asks"), lambda server: Supervisor.count_children(tree))
+    until(lambda: system.whereis("asks") and statistics(system.find("asks")).waits_for == tree)
+    gate.set()
+    until(lambda: statistics(tree).waits_for == system.whereis("asks"))  # each waits for the other
+    third = Puppet.start(system=system)
+    asked = call(third, lambda server, caller: failure_of(call, tree, "hear me", 0.01), None)
+    assert isinstance(asked, CallTimeout)
+    stopping.get(timeout=5)
 
 
 # ---- chains of ten thousand ---------------------------------------------------------------------------------------------
