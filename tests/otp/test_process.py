@@ -365,6 +365,17 @@ def test_a_timer_tells_the_time_left_until_it_fires_or_is_cancelled() -> None:
     system.shutdown()
 
 
+def test_a_very_long_wait_is_no_error(system: System) -> None:
+    ref, sleeper = Puppet.start(system=system), Puppet.start(system=system)
+    timer = system.send_after(2.0**40, ref, "never")
+    asked = gevent.spawn(failure_of, call, sleeper, lambda server, caller: gevent.sleep(2.0**32), 2.0**32)
+    until(lambda: statistics(sleeper).status == "busy")
+    assert call(ref, "alive", 2.0**33) == "alive"
+    kill(sleeper)
+    assert asked.get(timeout=5).reason == "killed"
+    assert timer.cancel() is not None
+
+
 def test_a_timer_that_has_fired_has_no_time_left(system: System) -> None:
     ref = Puppet.start(system=system)
     timer = system.send_after(0, ref, "hello")
