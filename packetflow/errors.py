@@ -14,8 +14,11 @@ from packetflow.client.channel import NotSent
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
+    AlreadyAwaited,
     AlreadyPresent,
+    AlreadyRegistered,
     AlreadyStarted,
+    AwaitTimeout,
     CallCycle,
     CallFailed,
     CallTimeout,
@@ -28,10 +31,14 @@ from packetflow.otp.errors import (
     NameTaken,
     NoProcess,
     NotAnActor,
+    NotRegistered,
+    NotTheOwner,
     PacketFlowError,
     ServerExited,
     SpecError,
     StartFailed,
+    TaskExited,
+    ThreadGone,
     TooManyChildren,
     WrongThread,
 )
@@ -60,8 +67,11 @@ from packetflow.wire.errors import (
 
 __all__ = [
     "AddressInUse",
+    "AlreadyAwaited",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
+    "AwaitTimeout",
     "CallCycle",
     "CallFailed",
     "CallTimeout",
@@ -86,7 +96,9 @@ __all__ = [
     "NoProcess",
     "NotAnActor",
     "NotFound",
+    "NotRegistered",
     "NotSent",
+    "NotTheOwner",
     "OverlayError",
     "Overloaded",
     "PacketFlowError",
@@ -98,6 +110,8 @@ __all__ = [
     "ServerExited",
     "SpecError",
     "StartFailed",
+    "TaskExited",
+    "ThreadGone",
     "Timeout",
     "TooLarge",
     "TooManyChildren",

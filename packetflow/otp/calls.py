@@ -31,7 +31,7 @@ from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
     from packetflow.otp.clock import Seconds
-    from packetflow.otp.ref import Ref
+    from packetflow.otp.ref import M, R, Ref
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.timeouts import Timeouts
     from packetflow.otp.timers import Timer
@@ -40,7 +40,9 @@ _FREE = (SIGNAL, CONTINUE, IDLE)
 _USUAL: Final = 5.0
 
 
-def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: Seconds | None = None) -> Any:
+def call(
+    ref: Ref[M, R], message: M, timeout: Seconds | None = _USUAL, *, deadline: Seconds | None = None
+) -> R:
     """Sends a message to a server and waits for its answer.
 
     timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
@@ -59,7 +61,7 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
     me = getcurrent()
     if me is not scheduler.trusted:
         if get_ident() != scheduler.thread:
-            return run_in_thread_of(scheduler, call, (ref, message, timeout))
+            return run_in_thread_of(scheduler, call, (ref, message, timeout))  # type: ignore[no-any-return]
         if me is scheduler.hub:
             scheduler.check_may_wait()
         scheduler.trusted = me  # a greenlet never changes its thread
@@ -81,7 +83,7 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
     request.context = None if context is None else context.copy()
     request.value = PENDING
     if target.current is not None or deadline is not None:
-        return _call_busy(request, timeout, deadline)
+        return _call_busy(request, timeout, deadline)  # type: ignore[no-any-return]
     timeouts: Timeouts = scheduler.timeouts
     if timeout is not None:
         if timeout is not _USUAL:
@@ -121,7 +123,7 @@ def call(ref: Ref, message: Any, timeout: Seconds | None = _USUAL, *, deadline: 
     if value.__class__ is Failed:
         forget_owed(request)
         raise_failed(value, timeout)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def forget_owed(request: Call) -> None:
@@ -215,7 +217,7 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
             return
-        at = waiting.target
+        at = waiting.towards(caller)
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
         chain.append(at.ref)
@@ -226,14 +228,29 @@ def check_cycle(caller: Process | None, target: Process) -> None:
 
 
 def is_full(target: Process, limit: int) -> bool:
-    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count."""
+    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count.
+
+    One that drops its oldest is never full: room is made here.
+    """
     mailbox = target.mailbox
     if mailbox is None or len(mailbox) < limit:
         return False
-    counted = sum(
-        1 for item in mailbox if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
-    )
-    return counted >= limit
+    counted = [
+        place
+        for place, item in enumerate(mailbox)
+        if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
+    ]
+    if len(counted) < limit:
+        return False
+    if target.server.mailbox_full != "drop_oldest":
+        return True
+    oldest = mailbox[counted[0]]
+    del mailbox[counted[0]]
+    target.bond().dropped += 1
+    if isinstance(oldest, Call):
+        error = MailboxFull(target.ref, limit)
+        turn.answer(oldest, Failed(lambda timeout: error))
+    return False
 
 
 def wait_for_room(
@@ -258,7 +275,7 @@ def let_in_next(target: Process, limit: int) -> None:
 # ---- telling ----------------------------------------------------------------------------------------------------------
 
 
-def cast(ref: Ref, message: Any) -> None:
+def cast(ref: Ref[M, Any], message: M) -> None:
     """Sends a message to `handle_cast`. Never waits, never fails: the dead get nothing. From any thread."""
     target = ref._process
     scheduler = target.scheduler
@@ -273,11 +290,11 @@ def cast(ref: Ref, message: Any) -> None:
         _tell(target, CAST, message)
 
 
-def send(ref: Ref, message: Any, block: bool = False) -> None:
+def send(ref: Ref[M, Any], message: M, block: bool = False) -> None:
     """Sends a message to `handle_info`. From any thread. The dead get nothing.
 
     block: where the mailbox is bounded and full, its `mailbox_full` counts ("block" waits, "fail" raises MailboxFull);
-    otherwise the message is dropped and counted.
+    otherwise a message is dropped and counted: this one, or the oldest if `mailbox_full` is "drop_oldest".
     """
     target = ref._process
     scheduler = target.scheduler
@@ -361,6 +378,11 @@ def waiting_for(target: Process, kind: type[Job], message: Any) -> Job:
     )
 
 
+def _interrupt(target: Process, reason: object) -> None:
+    task: Any = target.server
+    task.interrupt(target, reason)
+
+
 def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) -> None:
     """Stops a server in order: after the messages before, `terminate(reason)`. Returns when it is dead.
 
@@ -376,6 +398,8 @@ def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) ->
     request = waiting_for(target, StopRequest, reason)
     check_cycle(request.caller, target)
     target.scheduler.deliver(target, request)
+    if target.server.is_task:
+        _interrupt(target, reason)
     try:
         wait(request, timeout)
     except ServerExited as error:
@@ -405,6 +429,8 @@ def post_stop(target: Process, reason: object) -> Call | None:
         target.mailbox.appendleft(request)
     else:
         target.scheduler.deliver(target, request)
+    if server.is_task:
+        _interrupt(target, reason)
     return request
 
 

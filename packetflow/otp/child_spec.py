@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from packetflow.otp.errors import SpecError
 from packetflow.otp.server import GenServer
+from packetflow.otp.via import Name, Via
 
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
@@ -63,7 +64,7 @@ class ChildSpec:
 
     start: a GenServer or Supervisor class (started with *arguments), or a callable that starts one itself and returns
     its ref (or None: ignored). id: by default the name, else the class's or callable's name; unique in a Supervisor.
-    name: registered in the system.
+    name: registered in the system, or by a registry: its `via(key)`.
     restart: "permanent" always, "transient" after an abnormal exit, "temporary" never.
     shutdown: seconds for an orderly end, then killed; "brutal_kill" at once; "infinity". By default 5 s, for
     supervisors "infinity". significant: its own end may end the supervisor, see auto_shutdown.
@@ -90,7 +91,7 @@ class ChildSpec:
         start: type[GenServer] | Callable[..., Any],
         *arguments: Any,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         restart: Restart = "permanent",
         shutdown: float | Literal["brutal_kill", "infinity"] | None = None,
         significant: bool = False,
@@ -103,8 +104,8 @@ class ChildSpec:
             raise SpecError(
                 "start", start, "a GenServer class, a Supervisor class, or a callable that starts one"
             )
-        if name is not None and (not isinstance(name, str) or not name):
-            raise SpecError("name", name, "a text that is not empty, or None")
+        if name is not None and not isinstance(name, Via) and (not isinstance(name, str) or not name):
+            raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
         if name is not None and not is_server:
             raise SpecError("name", name, "None where start is a callable: it gives the name itself")
         if restart not in RESTARTS:

@@ -27,6 +27,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
 from packetflow.otp.signals import die, log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Target, locate
 
 if TYPE_CHECKING:
     from packetflow.otp.timers import Timer
@@ -156,9 +157,9 @@ class Refusal:
         self.error = error
 
 
-def ask(supervisor: Ref, request: tuple[Any, ...], timeout: float | None) -> Any:
-    """A request to a supervisor. Raises what it refuses with."""
-    answer = call(supervisor, request, timeout)
+def ask(supervisor: Target, request: tuple[Any, ...], timeout: float | None) -> Any:
+    """A request to a supervisor, which an actor may also name. Raises what it refuses with."""
+    answer = call(locate(supervisor), request, timeout)
     if isinstance(answer, Refusal):
         raise answer.error
     return answer
@@ -209,7 +210,7 @@ def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ..
     return ref
 
 
-def stop_children(supervisor: Ref, children: Iterable[Child], together: bool) -> None:
+def stop_children(children: Iterable[Child], together: bool) -> None:
     """Ends children, each by its `shutdown`. together: all at once, else each after the one before."""
     begun: deque[Any] = deque()
     try:
@@ -222,7 +223,10 @@ def stop_children(supervisor: Ref, children: Iterable[Child], together: bool) ->
             scheduler = process.scheduler
             if scheduler.monotonic() >= scheduler.slice_end:
                 scheduler.pass_through_hub()  # many children must not starve I/O
-            process.parent = None  # its end is what is asked for: no exit for the supervisor to judge
+            supervisor, process.parent = (
+                process.parent,
+                None,
+            )  # its end is what is asked for: no exit for the supervisor to judge
             shutdown = child.spec.shutdown
             if shutdown == "brutal_kill":
                 die(process, "killed")
@@ -232,26 +236,27 @@ def stop_children(supervisor: Ref, children: Iterable[Child], together: bool) ->
             if request is None:
                 child.process = None  # it was idle and had nothing to clean up
                 continue
-            begun.append((child, process, request, None if shutdown == "infinity" else shutdown))
+            seconds = None if shutdown == "infinity" else shutdown
+            begun.append((child, process, request, seconds, supervisor))
             if not together:
-                _settle(supervisor, begun)
-        _settle(supervisor, begun)
+                _settle(begun)
+        _settle(begun)
     finally:
-        for _, process, _, _ in begun:
+        for _, process, _, _, _ in begun:
             die(process, "killed")  # only if this supervisor itself is being ended
 
 
-def _settle(supervisor: Ref, begun: deque[Any]) -> None:
+def _settle(begun: deque[Any]) -> None:
     while begun:
-        child, process, request, seconds = begun[0]
+        child, process, request, seconds, supervisor = begun[0]
         await_stop(process, request, seconds)
         child.process = None
         begun.popleft()
-        if request.value.__class__ is Failed:
+        if request.value.__class__ is Failed and supervisor is not None:
             error = request.value.error(None)
             reason = "killed" if isinstance(error, CallTimeout) else getattr(error, "reason", error)
             if not is_orderly(reason) or (reason == "normal" and child.spec.restart == "permanent"):
-                report(supervisor, "shutdown_error", reason, child.spec, process.ref)
+                report(supervisor.ref, "shutdown_error", reason, child.spec, process.ref)
 
 
 def wants_restart(spec: ChildSpec, reason: object) -> bool:

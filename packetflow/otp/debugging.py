@@ -142,7 +142,7 @@ class Status(NamedTuple):
     trap_exits: bool
     mailbox: int
     traced: int
-    state: dict[str, Any]
+    state: Any
 
 
 def get_status(ref: Ref, timeout: float | None = 5.0) -> Status:
@@ -169,7 +169,7 @@ class _GetStatus(SystemMessage):
         )
 
 
-def _state(server: GenServer) -> dict[str, Any]:
+def _state(server: GenServer) -> Any:
     try:
         return server.get_state()
     except Exception as error:  # noqa: BLE001 - a view must not fail of what it shows
@@ -192,7 +192,7 @@ class TraceEvent(NamedTuple):
     what: str
     message: Any
     other: Ref | None
-    state: dict[str, Any] | None
+    state: Any
 
 
 Sink = Callable[[TraceEvent], object]

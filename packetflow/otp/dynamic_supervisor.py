@@ -26,6 +26,7 @@ from packetflow.otp.process import SIGNAL
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -48,7 +49,7 @@ class DynamicSupervisor(Overseer):
         max_restarts: int = 3,
         max_seconds: float = 5.0,
         extra_arguments: tuple[Any, ...] = (),
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
     ) -> Ref:
         """Starts one without children. extra_arguments come before each child's own. Raises SpecError, NameTaken."""
@@ -62,7 +63,7 @@ class DynamicSupervisor(Overseer):
         cls,
         *,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         max_children: int | None = None,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
@@ -96,19 +97,19 @@ class DynamicSupervisor(Overseer):
         }
 
     @staticmethod
-    def start_child(supervisor: Ref, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
+    def start_child(supervisor: Target, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
         """Starts a child. Returns its ref, None if it ignored (and is forgotten). Raises SpecError, TooManyChildren,
         StartFailed."""
         return ask(supervisor, ("start_child", spec), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def terminate_child(supervisor: Ref, child: Ref, timeout: float | None = None) -> None:
+    def terminate_child(supervisor: Target, child: Ref, timeout: float | None = None) -> None:
         """Stops a child and forgets it. Raises ChildNotFound."""
         ask(supervisor, ("terminate_child", child), timeout)
 
     @staticmethod
     def upgrade(
-        supervisor: Ref,
+        supervisor: Target,
         *,
         max_children: int | None = UNSET,
         max_restarts: int = UNSET,
@@ -128,22 +129,22 @@ class DynamicSupervisor(Overseer):
         ask(supervisor, ("upgrade", given), timeout)
 
     @staticmethod
-    def get_childspec(supervisor: Ref, child: Ref, timeout: float | None = None) -> ChildSpec:
+    def get_childspec(supervisor: Target, child: Ref, timeout: float | None = None) -> ChildSpec:
         """The specification of a child, without its arguments where it is temporary. Raises ChildNotFound."""
         return ask(supervisor, ("get_childspec", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def which_child(supervisor: Ref, child: Ref, timeout: float | None = None) -> ChildInfo:
+    def which_child(supervisor: Target, child: Ref, timeout: float | None = None) -> ChildInfo:
         """One of its children. Raises ChildNotFound."""
         return ask(supervisor, ("which_child", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def which_children(supervisor: Ref, timeout: float | None = None) -> list[ChildInfo]:
+    def which_children(supervisor: Target, timeout: float | None = None) -> list[ChildInfo]:
         """Its children; ref is None while one is being restarted."""
         return ask(supervisor, ("which_children",), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def count_children(supervisor: Ref, timeout: float | None = None) -> ChildCount:
+    def count_children(supervisor: Target, timeout: float | None = None) -> ChildCount:
         """How many there are."""
         return ask(supervisor, ("count_children",), timeout)  # type: ignore[no-any-return]
 
@@ -166,7 +167,7 @@ class DynamicSupervisor(Overseer):
 
     def terminate(self, reason: object) -> None:
         """Stops all children at once."""
-        stop_children(self.ref, self._children.values(), together=True)
+        stop_children(self._children.values(), together=True)
         self._children.clear()
 
     def list_children(self) -> list[Child]:
@@ -254,7 +255,7 @@ class DynamicSupervisor(Overseer):
 
     def _on_terminate_child(self, ref: Ref) -> None:
         child = self._named(ref)
-        stop_children(self.ref, [child], together=False)
+        stop_children([child], together=False)
         del self._children[ref.id]
 
     def _on_upgrade(self, given: dict[str, Any]) -> None:

@@ -8,14 +8,22 @@ PacketFlowError                code, message for people
 │  ├─ ServerExited             the server died first; reason is what it died of
 │  ├─ CallTimeout              not answered in time; the server lives on
 │  ├─ CallCycle                it would wait for itself: chain
-│  └─ MailboxFull              the server's mailbox is bounded and full
+│  ├─ MailboxFull              the server's mailbox is bounded and full
+│  ├─ TaskExited               the awaited task died: reason, also the cause
+│  └─ AwaitTimeout             the awaited task has not ended in time; it runs on
 ├─ StartFailed                 `init` raised, stopped or overran: reason, path
 ├─ NameTaken                   the name has a holder: name, holder
+│  └─ AlreadyRegistered        the key of a registry has one: registry, key, holder
+├─ NotRegistered               somebody does not hold the key: registry, key
 ├─ SpecError                   a child specification or option is wrong: field, given, accepted
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
+├─ BadReturn                   a state machine's callback returned what it may not: given, reason
+├─ BadAction                   an action of it is none, or is not one there: given, reason
 ├─ WrongThread                 the system belongs to another thread
 ├─ ThreadGone                  the thread a system lived in has ended
+├─ NotTheOwner                 only the one who started a task may await it
+├─ AlreadyAwaited              a task is awaited once
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
 """
@@ -26,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
+    from packetflow.otp.via import Target
 
 
 class PacketFlowError(Exception):
@@ -58,7 +67,7 @@ class CallFailed(PacketFlowError):
 
     code = "unavailable"
 
-    def __init__(self, text: str, ref: Ref | str, reason: object) -> None:
+    def __init__(self, text: str, ref: Target, reason: object) -> None:
         super().__init__(text)
         self.ref = ref
         self.reason = reason
@@ -67,7 +76,7 @@ class CallFailed(PacketFlowError):
 class NoProcess(CallFailed):
     """Nobody is there: the target is dead, or no one holds the name."""
 
-    def __init__(self, ref: Ref | str) -> None:
+    def __init__(self, ref: Target) -> None:
         super().__init__(f"{ref}: no such process (noproc)", ref, "noproc")
 
 
@@ -110,6 +119,25 @@ class MailboxFull(CallFailed):
         self.limit = limit
 
 
+class TaskExited(CallFailed):
+    """The awaited task died. `reason` is what it died of; an exception is also the cause of this one."""
+
+    code = "execution_failed"
+
+    def __init__(self, ref: Ref | None, reason: object) -> None:
+        super().__init__(f"the task {ref} exited: {reason_text(reason)}", ref or "task", reason)
+
+
+class AwaitTimeout(CallFailed):
+    """The awaited task has not ended within `timeout` seconds. It runs on; await it again, or shut it down."""
+
+    code = "timeout"
+
+    def __init__(self, ref: Ref | None, timeout: float | None) -> None:
+        super().__init__(f"the task {ref} has not ended within {timeout:g} s", ref or "task", "timeout")
+        self.timeout = timeout
+
+
 class StartFailed(PacketFlowError):
     """A process did not start. `reason` is what its `init` raised or stopped with, or "timeout".
 
@@ -130,8 +158,30 @@ class NameTaken(PacketFlowError):
 
     def __init__(self, name: str, holder: Ref) -> None:
         super().__init__(f"the name {name!r} is held by {holder}")
-        self.name = name
+        self.name: object = name
         self.holder = holder
+
+
+class AlreadyRegistered(NameTaken):
+    """A registry of unique keys has a holder of this key already, who may be the one that asks."""
+
+    def __init__(self, registry: str, key: object, holder: Ref) -> None:
+        PacketFlowError.__init__(self, f"registry {registry}: the key {key!r} is held by {holder}")
+        self.registry = registry
+        self.name = self.key = key
+        self.holder = holder
+
+
+class NotRegistered(PacketFlowError):
+    """The registry has no such key of this actor."""
+
+    code = "not_found"
+
+    def __init__(self, registry: str, key: object, ref: Ref) -> None:
+        super().__init__(f"registry {registry}: the key {key!r} is not held by {ref}")
+        self.registry = registry
+        self.key = key
+        self.ref = ref
 
 
 class SpecError(PacketFlowError):
@@ -213,6 +263,44 @@ class TooManyChildren(ChildError):
     def __init__(self, child: object, limit: int) -> None:
         super().__init__(child, f"child {child} is not started: {limit} run already (max_children)")
         self.limit = limit
+
+
+class BadReturn(PacketFlowError):
+    """A state machine's callback returned what it may not, or a state that is none.
+
+    given: what it returned. reason: OTP's word, such as "bad_return_from_state_function".
+    """
+
+    code = "execution_failed"
+
+    def __init__(self, text: str, given: object, reason: str) -> None:
+        super().__init__(text)
+        self.given = given
+        self.reason = reason
+
+
+class BadAction(BadReturn):
+    """An action that a state machine's callback returned is none, or is not one there. given: the action."""
+
+
+class NotTheOwner(PacketFlowError):
+    """A task was awaited, yielded, shut down or ignored by somebody who did not start it."""
+
+    def __init__(self, task: object, what: str = "the task") -> None:
+        super().__init__(
+            f"{what} {task} belongs to another: only the actor or greenlet that started it may await it"
+        )
+        self.task = task
+
+
+class AlreadyAwaited(PacketFlowError):
+    """A task was awaited twice; its result was given out, or it was shut down or ignored."""
+
+    def __init__(self, task: object) -> None:
+        super().__init__(
+            f"the task {task} was awaited, shut down or ignored before; its result is given out once"
+        )
+        self.task = task
 
 
 class WrongThread(PacketFlowError):

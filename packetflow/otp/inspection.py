@@ -84,22 +84,21 @@ def statistics(ref: Ref) -> Statistics:
     )
 
 
-def get_state(ref: Ref, timeout: float | None = 5.0) -> dict[str, Any]:
-    """A server's state by its `get_state`, read between two messages. Raises what `call` raises, and what it raises."""
-    return visit(ref, _GetState, None, timeout)  # type: ignore[no-any-return]
+def get_state(ref: Ref, timeout: float | None = 5.0) -> Any:
+    """A server's state by its `get_state`, read between two messages: its attributes; (state, data) of a state machine.
+    Raises what `call` raises, and what it raises."""
+    return visit(ref, _GetState, None, timeout)
 
 
-def replace_state(
-    ref: Ref, function: Callable[[dict[str, Any]], dict[str, Any]], timeout: float | None = 5.0
-) -> dict[str, Any]:
-    """Gives a server, between two messages, the attributes that `function` makes of those it has. Returns them.
+def replace_state(ref: Ref, function: Callable[[Any], Any], timeout: float | None = 5.0) -> Any:
+    """Puts what `function(state)` returns in the state's place, between two messages, and returns it.
 
-    For repairs of a running system, as OTP's `sys:replace_state`. If the function raises, so does this, and nothing has
-    changed. Raises SpecError for a supervisor (see `Supervisor.upgrade`), and what `call` raises.
+    It runs in the server's turn: for repairs of a running system, as OTP's `sys:replace_state`. If it raises, the caller
+    gets that and the state stays. Raises SpecError for a supervisor (see `Supervisor.upgrade`), and what `call` raises.
     """
     if isinstance(living(ref).server, Overseer):
         raise SpecError("ref", ref, "a server that is no supervisor; see upgrade")
-    return visit(ref, _ReplaceState, function, timeout)  # type: ignore[no-any-return]
+    return visit(ref, _ReplaceState, function, timeout)
 
 
 def change_code(ref: Ref, cls: type[GenServer], timeout: float | None = 5.0) -> None:
@@ -167,13 +166,7 @@ class _ReplaceState(SystemMessage):
     __slots__ = ()
 
     def answer(self, process: Process) -> Any:
-        attributes = process.server.__dict__
-        changed = self.message(dict(attributes))
-        if not isinstance(changed, dict):
-            raise SpecError("function", changed, "one that returns the attributes as a dict")
-        attributes.clear()
-        attributes.update(changed)
-        return dict(changed)
+        return process.server.replace_state(self.message)
 
 
 class _ChangeCode(SystemMessage):
@@ -183,7 +176,7 @@ class _ChangeCode(SystemMessage):
         old = process.server
         new: GenServer = self.message()
         new._process = process
-        new.code_change(type(old).version, dict(old.__dict__))
+        new.take_over(old)
         process.server = new
         process.limit = new.mailbox_limit
         if process.bonds is not None and process.bonds.trace is not None:
@@ -230,7 +223,8 @@ def _child(child: Child) -> Branch:
     spec = child.spec
     process = child.process
     if process is None or process.current is DEAD:
-        return Branch(spec.id, spec.name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
+        name = None if spec.name is None else str(spec.name)
+        return Branch(spec.id, name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
     return _branch(spec.id, process, child.status, child.restarts, spec.type)
 
 

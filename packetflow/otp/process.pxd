@@ -18,10 +18,10 @@ cdef class Job(Call):
     pass
 
 cdef class Bonds:
-    cdef public object dropped, idle_due, idle_mark, idle_timer, links, monitoring, monitors, owed, senders, trace
+    cdef public object dropped, idle_due, idle_mark, idle_timer, links, monitoring, monitors, owed, senders, timeouts, trace
 
 cdef class Process:
-    cdef public object child, current, limit, mailbox, name, parent, ref, scheduler, server, started, waiting, worker
+    cdef public object child, current, limit, mailbox, name, parent, ref, registries, scheduler, server, started, waiting, worker
     cdef public Bonds bonds
     cdef public long handled
 

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from packetflow.otp.children import Child
     from packetflow.otp.debugging import Trace
     from packetflow.otp.ref import Ref
+    from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
+    from packetflow.otp.state_events import Expiry
     from packetflow.otp.timers import Timer
 
 DEAD: Final[Any] = _Mark("DEAD")
@@ -77,6 +79,10 @@ class Call:
         self.context = context
         self.value: Any = PENDING
 
+    def towards(self, caller: Process) -> Process:
+        """Whom the waiting one waits for. Who waits for several, waits for `caller` if it is one of them."""
+        return self.target
+
     @property
     def ref(self) -> Ref | None:
         """Who calls, if it is an actor."""
@@ -118,6 +124,7 @@ class Bonds:
         "monitors",
         "owed",
         "senders",
+        "timeouts",
         "trace",
     )
 
@@ -132,6 +139,7 @@ class Bonds:
         self.idle_timer: Timer | None = None
         self.idle_due = 0.0
         self.idle_mark = -1
+        self.timeouts: dict[Any, Expiry] | None = None  # a state machine's
 
 
 class Process:
@@ -147,6 +155,7 @@ class Process:
         "name",
         "parent",
         "ref",
+        "registries",
         "scheduler",
         "server",
         "started",
@@ -171,6 +180,7 @@ class Process:
         self.bonds: Bonds | None = None
         self.name: str | None = None
         self.child: Child | None = None  # what its supervisor knows of it
+        self.registries: tuple[RegistryTable, ...] | None = None  # that have keys of it, or are kept by it
         self.handled = 0
 
     def bond(self) -> Bonds:
@@ -181,8 +191,11 @@ class Process:
         return bonds
 
     def label(self) -> str:
-        """What people call it: its name, else its class; "" for a stand-in."""
-        return self.name or type(self.server).__name__
+        """What people call it: its name, else its class or a task's function; "" for a stand-in."""
+        if self.name is not None:
+            return self.name
+        server: Any = self.server
+        return str(server.label()) if server.is_task else type(server).__name__
 
 
 class _Absent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from packetflow.otp.process import Process
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 class Ref:
     """The address of a process: a small immutable value.
 
+    Ref[M, R], for a type checker only (ref.pyi): it may be sent an M, and answers a call with an R.
     node: the name of the system it lives in. id: a number that system gives out once. incarnation: which start of that
     system it was, so that a ref from before a restart reaches nobody. Refs with these three the same are equal; a
     restarted child has another id, so a stale ref never reaches the newcomer.
@@ -39,6 +40,11 @@ class Ref:
     def incarnation(self) -> int:
         """Which start of that system it was."""
         return self._incarnation
+
+    @classmethod
+    def __class_getitem__(cls, types: Any) -> Any:
+        """Types cost nothing at run time: Ref[int, str] is Ref."""
+        return cls
 
     def __eq__(self, other: object) -> bool:
         if self is other:

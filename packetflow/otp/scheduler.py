@@ -155,7 +155,7 @@ class Scheduler:
     def _dismiss(self, _: object) -> None:
         # A burst is over when its workers lie in the pool; those above the usual number end.
         while len(self.pool) > PARKED:
-            self.pool.pop().throw(GreenletExit)
+            self._end(self.pool.pop())
         if self.workers > PARKED:
             self.timers.after(AGAIN, self._dismiss)
 
@@ -166,7 +166,13 @@ class Scheduler:
         self.trusted = None
         while self.pool:
             worker = self.pool.pop()
-            self.hub.loop.run_callback(worker.throw, GreenletExit)
+            self.hub.loop.run_callback(self._end, worker)
+
+    def _end(self, worker: Worker) -> None:
+        if worker:
+            worker.throw(GreenletExit)
+        else:
+            self.workers -= 1  # hired for a start that came to nothing, and never begun
 
     def _flush(self) -> None:
         self.budget = BUDGET
@@ -287,14 +293,13 @@ class Scheduler:
                         turn.obey(process, None, result)
                 else:
                     me.gr_context = item.context
-                    job: Job = item
-                    result = job.perform(process)
+                    result = item.perform(process)
                     if process.current is not item and me in self.lingering:
                         return  # killed meanwhile; an `init` that ends its own process goes on here
                     if result is not None:
-                        turn.obey(process, job, result)
-                    elif job.value is not PENDING:
-                        waiting = job.greenlet
+                        turn.obey(process, item, result)
+                    elif item.value is not PENDING:
+                        waiting = item.greenlet
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is a crash of its actor
                 if process.current is not item:
                     return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
 from greenlet import GreenletExit, getcurrent
@@ -12,6 +12,9 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
+
+if TYPE_CHECKING:
+    from packetflow.otp.via import Target
 
 log = logging.getLogger("packetflow.otp")
 
@@ -24,7 +27,7 @@ class Monitor:
 
     __slots__ = ("_down", "_event", "_target", "_watcher", "ref")
 
-    def __init__(self, ref: Ref | str, target: Process | None, watcher: Process | None) -> None:
+    def __init__(self, ref: Target, target: Process | None, watcher: Process | None) -> None:
         self.ref = ref
         self._target = target
         self._watcher = watcher
@@ -197,6 +200,10 @@ def signal(target: Process, sender: Ref, reason: object, source: Process | None)
             target.scheduler.deliver(target, (SIGNAL, Exit(sender, reason)))
     elif reason != "normal":
         die(target, reason)
+    elif source is not None and source.current is DEAD and target.server.is_task:
+        task: Any = target.server
+        if task.owner is source:
+            die(target, "shutdown")  # nobody is left who could await it
 
 
 def die(process: Process, reason: object) -> None:
@@ -219,6 +226,10 @@ def _bury(process: Process, reason: object) -> None:
     scheduler.processes.pop(ref.id, None)
     if process.name is not None and scheduler.names.get(process.name) is process:
         del scheduler.names[process.name]
+    if process.registries is not None:
+        for registry in process.registries:
+            registry.forget(process, reason)
+        process.registries = None
 
     # The supervisor hears first: who gets an error from a call and tries the name again finds the new one sooner.
     parent = process.parent
@@ -234,9 +245,13 @@ def _bury(process: Process, reason: object) -> None:
             if isinstance(item, Call) and item.value is PENDING:
                 fail(item, reason)
     waiting = process.waiting
-    if waiting is not None and waiting.value is PENDING and worker is not getcurrent():
-        waiting.value = GONE
+    if waiting is not None and worker is not getcurrent():
+        if waiting.value is PENDING:
+            waiting.value = GONE
         waiting.greenlet = None
+    if server.is_task:
+        task: Any = server
+        task.ended(process, reason)
     if process.bonds is not None:
         _untie(process, reason)
     if server.supervises:
@@ -256,6 +271,9 @@ def _untie(process: Process, reason: object) -> None:
         return
     if bonds.idle_timer is not None:
         bonds.idle_timer.cancel()
+    if bonds.timeouts is not None:
+        for expiry in bonds.timeouts.values():
+            expiry.cancel()
     for owed in bonds.owed:
         if owed.value is PENDING:
             fail(owed, reason)
@@ -266,7 +284,7 @@ def _untie(process: Process, reason: object) -> None:
         watch.tell(reason)
     for watch in list(bonds.monitoring):
         watch.end(flush=False)
-    for other in bonds.links:
+    for other in tuple(bonds.links):  # one in another system dies at once, and leaves them
         if other.bonds is not None:
             other.bonds.links.discard(process)
         signal(other, process.ref, reason, process)

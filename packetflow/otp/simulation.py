@@ -110,6 +110,10 @@ class World:
         for system in reversed(self._systems):
             system.shutdown()
 
+    def has_workers(self) -> bool:
+        """Whether a greenlet of a system has not ended yet."""
+        return any(system.scheduler.workers for system in self._systems)
+
     def waiting(self) -> tuple[str, ...]:
         """Who waits for whom, as lines for people."""
         return tuple(
@@ -221,6 +225,8 @@ def _in_this_thread(program: Callable[[World], Any], seed: int, turns: int) -> R
     def live() -> Any:
         value = program(world)
         world.close()
+        while world.has_workers() and loop.turns < turns:
+            gevent.sleep(0)
         return value
 
     life = gevent.Greenlet(live)

@@ -13,6 +13,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
+from packetflow.otp.via import Name, Via
 
 if TYPE_CHECKING:
     from packetflow.otp.clock import Seconds
@@ -28,7 +29,7 @@ class Init(Job):
     def perform(self, process: Process) -> Any:
         """Runs `init` and reads what it returned."""
         arguments, keywords, _ = self.message
-        result = process.server.init(*arguments, **keywords)
+        result = process.server.begin(arguments, keywords)
         if process.current is not self:
             return None  # killed meanwhile
         if result is None:
@@ -86,7 +87,7 @@ def start_process(
     cls: type[GenServer],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    name: object,  # not yet checked
+    name: Name | None,
     timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
@@ -97,13 +98,13 @@ def start_process(
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
-    waits: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
-    if name is not None:
-        if not isinstance(name, str) or not name:
-            raise SpecError("name", name, "a text that is not empty, or None")
+    limit: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
+    if isinstance(name, str) and name:
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
+    elif name is not None and not isinstance(name, Via):
+        raise SpecError("name", name, "a text that is not empty, or what a registry's via(key) gives")
     system = scheduler.system
     try:
         server = cls()
@@ -113,6 +114,7 @@ def start_process(
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
+    waits: TimeoutClass | None = None
     worker: Worker | None = None
     # What may raise (a starter at the end of its recursion) stands before what the others see.
     if cls.has_own_init() or arguments or keywords:
@@ -124,16 +126,21 @@ def start_process(
             parent.bond()
         if watch is not None:
             watch(ref)  # before anything of it runs
-        if worker is not None and waits is not None:
+        if worker is not None and limit is not None:
+            waits = limit
             waits.enter(request, scheduler.monotonic())
+        if name is not None and not isinstance(name, str):
+            name.take(process)
     except BaseException:
         if worker is not None:
             scheduler.pool.append(worker)
+        if waits is not None:
+            waits.leave(request)
         raise
-    scheduler.processes[number] = process
-    if name is not None:
+    if isinstance(name, str):
         process.name = name
         scheduler.names[name] = process
+    scheduler.processes[number] = process
     if worker is None:
         if linked and parent is not None:
             _link(process, parent)

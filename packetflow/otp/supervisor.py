@@ -43,6 +43,7 @@ from packetflow.otp.process import SIGNAL
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -81,7 +82,7 @@ class Supervisor(Overseer):
         max_restarts: int | None = None,
         max_seconds: float | None = None,
         auto_shutdown: AutoShutdown | None = None,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
     ) -> Ref:
@@ -100,7 +101,7 @@ class Supervisor(Overseer):
         cls,
         *arguments: Any,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         strategy: Strategy | None = None,
         max_restarts: int | None = None,
         max_seconds: float | None = None,
@@ -163,7 +164,7 @@ class Supervisor(Overseer):
         return options
 
     @staticmethod
-    def start_child(supervisor: Ref, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
+    def start_child(supervisor: Target, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
         """Adds a child and starts it. Returns its ref, None if it ignored (its spec is kept).
 
         Raises SpecError; AlreadyStarted, AlreadyPresent if the id is there; StartFailed, and then no spec is kept.
@@ -171,23 +172,23 @@ class Supervisor(Overseer):
         return ask(supervisor, ("start_child", spec), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def terminate_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> None:
+    def terminate_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> None:
         """Stops a child and keeps its spec (a temporary one's is dropped). Raises ChildNotFound."""
         ask(supervisor, ("terminate_child", child), timeout)
 
     @staticmethod
-    def restart_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> Ref | None:
+    def restart_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> Ref | None:
         """Starts a child that is not running. Raises ChildNotFound, ChildRunning, ChildRestarting, StartFailed."""
         return ask(supervisor, ("restart_child", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def delete_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> None:
+    def delete_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> None:
         """Drops the spec of a child that is not running. Raises ChildNotFound, ChildRunning, ChildRestarting."""
         ask(supervisor, ("delete_child", child), timeout)
 
     @staticmethod
     def upgrade(
-        supervisor: Ref,
+        supervisor: Target,
         children: Iterable[ChildSpec] | None = None,
         *,
         strategy: Strategy | None = None,
@@ -218,22 +219,22 @@ class Supervisor(Overseer):
         check_specs(children, auto_shutdown)
 
     @staticmethod
-    def get_childspec(supervisor: Ref, child: Hashable, timeout: float | None = None) -> ChildSpec:
+    def get_childspec(supervisor: Target, child: Hashable, timeout: float | None = None) -> ChildSpec:
         """The specification of a child, without its arguments where it is temporary. Raises ChildNotFound."""
         return ask(supervisor, ("get_childspec", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def which_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> ChildInfo:
+    def which_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> ChildInfo:
         """One of its children. Raises ChildNotFound."""
         return ask(supervisor, ("which_child", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def which_children(supervisor: Ref, timeout: float | None = None) -> list[ChildInfo]:
+    def which_children(supervisor: Target, timeout: float | None = None) -> list[ChildInfo]:
         """Its children, in the order of their start."""
         return ask(supervisor, ("which_children",), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def count_children(supervisor: Ref, timeout: float | None = None) -> ChildCount:
+    def count_children(supervisor: Target, timeout: float | None = None) -> ChildCount:
         """How many there are."""
         return ask(supervisor, ("count_children",), timeout)  # type: ignore[no-any-return]
 
@@ -257,13 +258,13 @@ class Supervisor(Overseer):
         try:
             self._start_all(list(self._children.values()))
         except StartFailed:
-            stop_children(self.ref, reversed(self._children.values()), together=False)
+            stop_children(reversed(self._children.values()), together=False)
             raise
         return None
 
     def terminate(self, reason: object) -> None:
         """Stops the children in reverse order."""
-        stop_children(self.ref, reversed(list(self._children.values())), together=False)
+        stop_children(reversed(list(self._children.values())), together=False)
 
     def code_change(self, old_version: object, state: dict[str, Any]) -> None:
         """Takes the children over, and then its own `children` and options, as `upgrade` does."""
@@ -360,7 +361,7 @@ class Supervisor(Overseer):
         if self._strategy != "one_for_one":
             every = list(self._children.values())
             affected = every if self._strategy == "one_for_all" else every[every.index(child) :]
-            stop_children(self.ref, reversed(affected), together=False)
+            stop_children(reversed(affected), together=False)
             for other in affected:
                 if other.spec.restart == "temporary":
                     del self._children[other.spec.id]
@@ -448,7 +449,7 @@ class Supervisor(Overseer):
 
     def _on_terminate_child(self, child: Hashable) -> None:
         found = self._named(child)
-        stop_children(self.ref, [found], together=False)
+        stop_children([found], together=False)
         if found.spec.restart == "temporary":
             del self._children[child]
 

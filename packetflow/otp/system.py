@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import SystemRandom
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
+from weakref import WeakValueDictionary
 
 from gevent.hub import get_hub
 
-from packetflow.otp import calls, requests, signals
+from packetflow.otp import calls, signals
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import NameTaken, NoProcess, SpecError
 from packetflow.otp.process import DEAD, Nobody, Process, Worker
@@ -17,6 +18,12 @@ from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import Monitor
 from packetflow.otp.threads import get_ident, run_in_thread_of
 from packetflow.otp.timers import Timer
+from packetflow.otp.via import Name, Target, Via
+
+if TYPE_CHECKING:
+    from packetflow.otp.ref import M, R
+    from packetflow.otp.registry import Registry
+    from packetflow.otp.requests import RequestId
 
 
 class Remote(Protocol):
@@ -50,12 +57,15 @@ class System:
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
         self._late = self._send_late  # bound once, for every timer
+        self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
         self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
 
-    def whereis(self, name: str) -> Ref | None:
+    def whereis(self, name: Name) -> Ref | None:
         """Who holds a name; None if nobody does. Never somebody dead."""
+        if isinstance(name, Via):
+            return name.whereis(self)
         holder = self.scheduler.names.get(name)
         return None if holder is None else holder.ref
 
@@ -86,14 +96,14 @@ class System:
         """All names that are held, sorted."""
         return sorted(self.scheduler.names)
 
-    def find(self, target: Ref | str) -> Ref:
+    def find(self, target: Target) -> Ref:
         """The ref for a ref or a name. Raises NoProcess if nobody holds the name."""
         if isinstance(target, Ref):
             return target
-        holder = self.scheduler.names.get(target)
-        if holder is None:
+        ref = self.whereis(target)
+        if ref is None:
             raise NoProcess(target)
-        return holder.ref
+        return ref
 
     def ref_from(self, key: tuple[str, int, int]) -> Ref:
         """The ref that `Ref.key()` described, which may be dead or on another node by now."""
@@ -109,56 +119,81 @@ class System:
 
     # ---- asking and telling, by name or ref ----------------------------------------------------------------------------
 
-    def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
+    @overload
+    def call(self, target: Ref[M, R], message: M, timeout: float | None = ...) -> R: ...
+
+    @overload
+    def call(self, target: str | Via, message: Any, timeout: float | None = ...) -> Any: ...
+
+    def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name. Raises NoProcess at once if nobody holds it, and else what `call` raises."""
-        if target.__class__ is str:
-            holder = self.scheduler.names.get(target)
+        kind = target.__class__
+        if kind is str:
+            holder = self.scheduler.names.get(target)  # type: ignore[arg-type]
             if holder is None:
                 raise NoProcess(target)
             return calls.call(holder.ref, message, timeout)
+        if kind is not Ref and isinstance(target, Via):
+            ref = target.whereis(self)
+            if ref is None:
+                raise NoProcess(target)
+            return calls.call(ref, message, timeout)
         return calls.call(target, message, timeout)  # type: ignore[arg-type]
 
-    def cast(self, target: Ref | str, message: Any) -> None:
+    @overload
+    def cast(self, target: Ref[M, Any], message: M) -> None: ...
+
+    @overload
+    def cast(self, target: str | Via, message: Any) -> None: ...
+
+    def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
-        ref = self.whereis(target) if isinstance(target, str) else target
+        ref = target if isinstance(target, Ref) else self.whereis(target)
         if ref is not None:
             calls.cast(ref, message)
 
-    def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
+    @overload
+    def send(self, target: Ref[M, Any], message: M, block: bool = ...) -> None: ...
+
+    @overload
+    def send(self, target: str | Via, message: Any, block: bool = ...) -> None: ...
+
+    def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
-        ref = self.whereis(target) if isinstance(target, str) else target
+        ref = target if isinstance(target, Ref) else self.whereis(target)
         if ref is not None:
             calls.send(ref, message, block)
 
-    def send_request(
-        self, target: Ref | str, message: Any, *, as_message: bool = False
-    ) -> requests.RequestId:
+    def send_request(self, target: Target, message: Any, *, as_message: bool = False) -> RequestId:
         """`send_request`, also by name; nobody of that name: the response is NoProcess."""
-        if isinstance(target, Ref):
-            return requests.send_request(target, message, as_message=as_message)
-        holder = self.scheduler.names.get(target)
-        if holder is None:
+        from packetflow.otp import requests
+
+        try:
+            ref = self.find(target)
+        except NoProcess as error:
             nobody = self.ref_from((self.name, self.incarnation, 0))._process
-            return requests.request_failed(target, NoProcess(target), nobody)
-        return requests.send_request(holder.ref, message, as_message=as_message)
+            return requests.request_failed(str(target), error, nobody)
+        return requests.send_request(ref, message, as_message=as_message)
 
     def multi_call(
-        self, names: Iterable[str], message: Any, timeout: float | None = 5.0
-    ) -> tuple[dict[str, Any], list[str]]:
+        self, names: Iterable[Name], message: Any, timeout: float | None = 5.0
+    ) -> tuple[dict[Name, Any], list[Name]]:
         """Calls several servers at once, by their names. Returns the answers by name, and the names of those that gave
         none within `timeout` seconds, because nobody holds the name or because they died or were too slow."""
+        from packetflow.otp import requests
+
         wanted = list(dict.fromkeys(names))
-        held = {name: holder.ref for name in wanted if (holder := self.scheduler.names.get(name)) is not None}
+        held = {name: ref for name in wanted if (ref := self.whereis(name)) is not None}
         answers, _ = requests.multi_call(held.values(), message, timeout)
         replies = {name: answers[ref] for name, ref in held.items() if ref in answers}
         return replies, [name for name in wanted if name not in replies]
 
-    def abcast(self, names: Iterable[str], message: Any) -> None:
+    def abcast(self, names: Iterable[Name], message: Any) -> None:
         """`cast` to several servers by their names. Never waits, never fails."""
         for name in names:
             self.cast(name, message)
 
-    def send_after(self, delay: float, target: Ref | str, message: Any) -> Timer:
+    def send_after(self, delay: float, target: Target, message: Any) -> Timer:
         """Sends a message in `delay` seconds, to whoever holds the name then. `Timer.cancel()` tells the time left.
 
         Raises SpecError for a delay that is no finite number from 0.
@@ -174,23 +209,22 @@ class System:
             return scheduler.timers.at(scheduler.monotonic() + delay, self._late, (target, message))
         raise SpecError("delay", delay, "a number of seconds from 0")
 
-    def _send_late(self, late: tuple[Ref | str, Any]) -> None:
-        self.send(*late)
+    def _send_late(self, late: tuple[Target, Any]) -> None:
+        target, message = late
+        self.send(target, message)
 
-    def monitor(self, target: Ref | str) -> Monitor:
+    def monitor(self, target: Target) -> Monitor:
         """`monitor`, also by name; nobody of that name: a Down at once, with "noproc"."""
         if isinstance(target, Ref):
             return signals.monitor(target)
-        holder = self.scheduler.names.get(target)
-        if holder is not None:
-            return signals.monitor(holder.ref)
+        ref = self.whereis(target)
+        if ref is not None:
+            return signals.monitor(ref)
         watch = Monitor(target, None, signals.current_process())
         watch.tell("noproc")
         return watch
 
-    def stop_process(
-        self, target: Ref | str, reason: object = "normal", timeout: float | None = None
-    ) -> None:
+    def stop_process(self, target: Target, reason: object = "normal", timeout: float | None = None) -> None:
         """`stop`, also by name."""
         calls.stop(self.find(target), reason, timeout)
 

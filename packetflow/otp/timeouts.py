@@ -164,6 +164,17 @@ class Timeouts:
         for call in reversed(opened):
             self.find(call.timeout).enter(call, now)
 
+    def waiting(self) -> list[Call]:
+        """The calls that may still expire."""
+        found: list[Call] = []
+        call: Any = self.last
+        while call is not None:
+            found.append(call)
+            call = call.before
+        for waits in (*self._classes.values(), *self._exact.values()):
+            found.extend(waits.pending)
+        return [call for call in found if call.value is PENDING]
+
     def close(self) -> None:
         """Forgets everything; nobody waits any more."""
         self._classes.clear()

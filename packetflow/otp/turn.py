@@ -69,7 +69,7 @@ def crash(process: Process, item: Any, error: BaseException) -> None:
 def finish(process: Process, item: Call | None, reason: object, reply: Any) -> None:
     """The orderly way out: `terminate`, the last reply, death."""
     try:
-        process.server.terminate(reason)
+        process.server.end(reason)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is a crash of its actor
         if process.current is DEAD:
             return

@@ -112,13 +112,13 @@ def test_an_exit_that_comes_while_one_waits_for_io_is_the_end_of_it(system: Syst
     watch = monitor(ref)
     went_on: list[int] = []
     asked = gevent.spawn(
-        failure_of, call, ref, lambda server, caller: Event().wait(0.01) or went_on.append(1), None
+        failure_of, call, ref, lambda server, caller: Event().wait(5) or went_on.append(1), None
     )
     until(lambda: statistics(ref).status == "busy")
     exit_signal(ref, ("you", "are", "dead"))
     assert asked.get(timeout=5).reason == ("you", "are", "dead")
     assert watch.wait(0).reason == ("you", "are", "dead")
-    gevent.sleep(0.02)
+    until(lambda: not system.scheduler.lingering)
     assert went_on == []
 
 

@@ -254,7 +254,7 @@ def test_a_replace_state_that_raises_changes_nothing_and_is_the_askers_error(sys
 
     with pytest.raises(KeyError, match="fail"):
         replace_state(ref, spoil)
-    with pytest.raises(SpecError, match="attributes as a dict"):
+    with pytest.raises(SpecError, match="dictionary of attributes"):
         replace_state(ref, lambda state: "no dict")  # type: ignore[arg-type,return-value]
     assert get_state(ref) == {"value": 1}
 
