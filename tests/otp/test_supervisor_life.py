@@ -365,6 +365,13 @@ def test_the_arguments_of_temporary_children_are_not_kept(system: System) -> Non
     kept = {restart: Supervisor.get_childspec(tree, restart).arguments for restart in RESTARTS}
     assert kept == {"permanent": ("large", log), "transient": ("large", log), "temporary": ()}
     assert log == ["+large"] * 3
+    given = ChildSpec(Journal, "large", log, id="x", restart="temporary", shutdown=2, start_timeout=None)
+    Supervisor.start_child(tree, given)
+    read = Supervisor.get_childspec(tree, "x")
+    assert given.arguments == ("large", log), "the one that was given is not changed"
+    for field in ChildSpec.__slots__:
+        if field not in ("arguments", "options"):
+            assert getattr(read, field) == getattr(given, field)
 
 
 # ---- trees ------------------------------------------------------------------------------------------------------------
