@@ -210,7 +210,7 @@ def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ..
     return ref
 
 
-def stop_children(children: Iterable[Child], together: bool) -> None:
+def stop_children(supervisor: Ref, children: Iterable[Child], together: bool) -> None:
     """Ends children, each by its `shutdown`. together: all at once, else each after the one before."""
     begun: deque[Any] = deque()
     try:
@@ -223,10 +223,7 @@ def stop_children(children: Iterable[Child], together: bool) -> None:
             scheduler = process.scheduler
             if scheduler.monotonic() >= scheduler.slice_end:
                 scheduler.pass_through_hub()  # many children must not starve I/O
-            supervisor, process.parent = (
-                process.parent,
-                None,
-            )  # its end is what is asked for: no exit for the supervisor to judge
+            process.parent = None  # its end is what is asked for: no exit for the supervisor to judge
             shutdown = child.spec.shutdown
             if shutdown == "brutal_kill":
                 die(process, "killed")
@@ -236,27 +233,26 @@ def stop_children(children: Iterable[Child], together: bool) -> None:
             if request is None:
                 child.process = None  # it was idle and had nothing to clean up
                 continue
-            seconds = None if shutdown == "infinity" else shutdown
-            begun.append((child, process, request, seconds, supervisor))
+            begun.append((child, process, request, None if shutdown == "infinity" else shutdown))
             if not together:
-                _settle(begun)
-        _settle(begun)
+                _settle(supervisor, begun)
+        _settle(supervisor, begun)
     finally:
-        for _, process, _, _, _ in begun:
+        for _, process, _, _ in begun:
             die(process, "killed")  # only if this supervisor itself is being ended
 
 
-def _settle(begun: deque[Any]) -> None:
+def _settle(supervisor: Ref, begun: deque[Any]) -> None:
     while begun:
-        child, process, request, seconds, supervisor = begun[0]
+        child, process, request, seconds = begun[0]
         await_stop(process, request, seconds)
         child.process = None
         begun.popleft()
-        if request.value.__class__ is Failed and supervisor is not None:
+        if request.value.__class__ is Failed:
             error = request.value.error(None)
             reason = "killed" if isinstance(error, CallTimeout) else getattr(error, "reason", error)
             if not is_orderly(reason) or (reason == "normal" and child.spec.restart == "permanent"):
-                report(supervisor.ref, "shutdown_error", reason, child.spec, process.ref)
+                report(supervisor, "shutdown_error", reason, child.spec, process.ref)
 
 
 def wants_restart(spec: ChildSpec, reason: object) -> bool:

@@ -167,7 +167,7 @@ class DynamicSupervisor(Overseer):
 
     def terminate(self, reason: object) -> None:
         """Stops all children at once."""
-        stop_children(self._children.values(), together=True)
+        stop_children(self.ref, self._children.values(), together=True)
         self._children.clear()
 
     def list_children(self) -> list[Child]:
@@ -255,7 +255,7 @@ class DynamicSupervisor(Overseer):
 
     def _on_terminate_child(self, ref: Ref) -> None:
         child = self._named(ref)
-        stop_children([child], together=False)
+        stop_children(self.ref, [child], together=False)
         del self._children[ref.id]
 
     def _on_upgrade(self, given: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ class CallTimeout(CallFailed):
 
     code = "timeout"
 
-    def __init__(self, ref: Ref | str, timeout: float) -> None:
+    def __init__(self, ref: Target, timeout: float) -> None:
         super().__init__(f"{ref} did not answer within {timeout:g} s", ref, "timeout")
         self.timeout = timeout
 

@@ -86,15 +86,16 @@ def statistics(ref: Ref) -> Statistics:
 
 def get_state(ref: Ref, timeout: float | None = 5.0) -> Any:
     """A server's state by its `get_state`, read between two messages: its attributes; (state, data) of a state machine.
-    Raises what `call` raises, and what it raises."""
+    Raises what `call` raises, and what `get_state` raises."""
     return visit(ref, _GetState, None, timeout)
 
 
 def replace_state(ref: Ref, function: Callable[[Any], Any], timeout: float | None = 5.0) -> Any:
-    """Puts what `function(state)` returns in the state's place, between two messages, and returns it.
+    """Gives a server, between two messages, the state that `function` makes of the one it has. Returns it.
 
-    It runs in the server's turn: for repairs of a running system, as OTP's `sys:replace_state`. If it raises, the caller
-    gets that and the state stays. Raises SpecError for a supervisor (see `Supervisor.upgrade`), and what `call` raises.
+    The state is what `get_state` shows: attributes; (state, data) of a state machine. For repairs of a running system, as
+    OTP's `sys:replace_state`. If the function raises, so does this, and nothing has changed. Raises SpecError for a
+    supervisor (see `Supervisor.upgrade`), and what `call` raises.
     """
     if isinstance(living(ref).server, Overseer):
         raise SpecError("ref", ref, "a server that is no supervisor; see upgrade")

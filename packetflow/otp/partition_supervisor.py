@@ -54,9 +54,8 @@ class PartitionSupervisor(Supervisor):
         are processors. with_arguments: called with the child's arguments and a partition, returns that one's arguments.
         The rest is as in Supervisor.start. Raises SpecError, StartFailed, NameTaken.
         """
-        arguments, options = cls._given(
-            _partitioned(child, partitions, with_arguments), strategy, max_restarts, max_seconds, None
-        )
+        arguments = _partitioned(child, partitions, with_arguments)
+        options = cls._given_options(strategy, max_restarts, max_seconds)
         ref = start_process(_scheduler(system), cls, arguments, options, name, timeout)
         assert ref is not None  # a supervisor never ignores
         return ref
@@ -80,12 +79,9 @@ class PartitionSupervisor(Supervisor):
         backoff: Backoff | None = None,
     ) -> ChildSpec:
         """The ChildSpec of a partition supervisor below another supervisor; its id is its name. Raises SpecError."""
-        arguments, options = cls._given(
-            _partitioned(child, partitions, with_arguments), strategy, max_restarts, max_seconds, None
-        )
         return ChildSpec(
             cls,
-            *arguments,
+            *_partitioned(child, partitions, with_arguments),
             id=id,
             name=name,
             restart=restart,
@@ -93,8 +89,17 @@ class PartitionSupervisor(Supervisor):
             significant=significant,
             start_timeout=start_timeout,
             backoff=backoff,
-            options=options,
+            options=cls._given_options(strategy, max_restarts, max_seconds),
         )
+
+    @classmethod
+    def _given_options(
+        cls, strategy: Strategy | None, max_restarts: int | None, max_seconds: float | None
+    ) -> dict[str, Any]:
+        options = {"strategy": strategy, "max_restarts": max_restarts, "max_seconds": max_seconds}
+        given = {option: value for option, value in options.items() if value is not None}
+        cls._options(given)
+        return given
 
     @staticmethod
     def ref_for(supervisor: Target, key: Any) -> Ref:
@@ -179,7 +184,7 @@ class PartitionSupervisor(Supervisor):
         if partitions < before:
             self._count = partitions  # no key leads to one that is being stopped
             leaving = [self._children.get(each) for each in reversed(range(partitions, before))]
-            stop_children([child for child in leaving if child is not None], together=False)
+            stop_children(self.ref, [child for child in leaving if child is not None], together=False)
         elif partitions > before:
             self._grow(before, partitions)
         return before
@@ -194,7 +199,7 @@ class PartitionSupervisor(Supervisor):
             try:
                 super()._start_one(child)
             except StartFailed:
-                stop_children(reversed(fresh), together=False)
+                stop_children(self.ref, reversed(fresh), together=False)
                 raise
         self._count = partitions
 

@@ -18,6 +18,7 @@ from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Pr
 from packetflow.otp.ref import Ref
 from packetflow.otp.timeouts import expire
 from packetflow.otp.turn import answer
+from packetflow.otp.via import Target
 
 
 class RequestResult(NamedTuple):
@@ -41,7 +42,7 @@ class RequestId:
 
     __slots__ = ("_call", "_taken", "_teller", "ref")
 
-    def __init__(self, ref: Ref | str, call: Call) -> None:
+    def __init__(self, ref: Target, call: Call) -> None:
         self.ref = ref
         self._call = call
         self._taken = False  # its response was given to somebody
@@ -98,7 +99,7 @@ def send_request(ref: Ref, message: Any, *, as_message: bool = False) -> Request
     return request
 
 
-def request_failed(target: str, error: BaseException, nobody: Process) -> RequestId:
+def request_failed(target: Target, error: BaseException, nobody: Process) -> RequestId:
     """A request that could not be sent."""
     call = Call(None, nobody, None, None, None)
     call.value = Failed(lambda timeout: error)

@@ -179,7 +179,7 @@ class Router(Supervisor):
     def _on_resize(self, size: int) -> None:
         while len(self._pool) > size:
             child = self._pool.pop()  # nobody is routed to it from here on
-            stop_children([child], together=False)
+            stop_children(self.ref, [child], together=False)
             self._children.pop(child.spec.id, None)
         while len(self._pool) < size:
             number = len(self._pool)

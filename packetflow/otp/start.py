@@ -13,7 +13,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
-from packetflow.otp.via import Name, Via
+from packetflow.otp.via import Via
 
 if TYPE_CHECKING:
     from packetflow.otp.clock import Seconds
@@ -87,7 +87,7 @@ def start_process(
     cls: type[GenServer],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    name: Name | None,
+    name: object,  # not yet checked
     timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
@@ -98,13 +98,13 @@ def start_process(
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
-    limit: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
+    waits: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
     if isinstance(name, str) and name:
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
     elif name is not None and not isinstance(name, Via):
-        raise SpecError("name", name, "a text that is not empty, or what a registry's via(key) gives")
+        raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
     system = scheduler.system
     try:
         server = cls()
@@ -114,8 +114,8 @@ def start_process(
     number = scheduler.count = scheduler.count + 1
     ref = process.ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
-    waits: TimeoutClass | None = None
     worker: Worker | None = None
+    entered = False
     # What may raise (a starter at the end of its recursion) stands before what the others see.
     if cls.has_own_init() or arguments or keywords:
         request = waiting_for(process, Init, (arguments, keywords, linked))
@@ -126,15 +126,15 @@ def start_process(
             parent.bond()
         if watch is not None:
             watch(ref)  # before anything of it runs
-        if worker is not None and limit is not None:
-            waits = limit
+        if worker is not None and waits is not None:
             waits.enter(request, scheduler.monotonic())
+            entered = True
         if name is not None and not isinstance(name, str):
             name.take(process)
     except BaseException:
         if worker is not None:
             scheduler.pool.append(worker)
-        if waits is not None:
+        if waits is not None and entered:
             waits.leave(request)
         raise
     if isinstance(name, str):

@@ -258,13 +258,13 @@ class Supervisor(Overseer):
         try:
             self._start_all(list(self._children.values()))
         except StartFailed:
-            stop_children(reversed(self._children.values()), together=False)
+            stop_children(self.ref, reversed(self._children.values()), together=False)
             raise
         return None
 
     def terminate(self, reason: object) -> None:
         """Stops the children in reverse order."""
-        stop_children(reversed(list(self._children.values())), together=False)
+        stop_children(self.ref, reversed(list(self._children.values())), together=False)
 
     def code_change(self, old_version: object, state: dict[str, Any]) -> None:
         """Takes the children over, and then its own `children` and options, as `upgrade` does."""
@@ -361,7 +361,7 @@ class Supervisor(Overseer):
         if self._strategy != "one_for_one":
             every = list(self._children.values())
             affected = every if self._strategy == "one_for_all" else every[every.index(child) :]
-            stop_children(reversed(affected), together=False)
+            stop_children(self.ref, reversed(affected), together=False)
             for other in affected:
                 if other.spec.restart == "temporary":
                     del self._children[other.spec.id]
@@ -449,7 +449,7 @@ class Supervisor(Overseer):
 
     def _on_terminate_child(self, child: Hashable) -> None:
         found = self._named(child)
-        stop_children([found], together=False)
+        stop_children(self.ref, [found], together=False)
         if found.spec.restart == "temporary":
             del self._children[child]
 

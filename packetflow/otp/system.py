@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from gevent.hub import get_hub
 
-from packetflow.otp import calls, signals
+from packetflow.otp import calls, requests, signals
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import NameTaken, NoProcess, SpecError
 from packetflow.otp.process import DEAD, Nobody, Process, Worker
@@ -23,7 +23,6 @@ from packetflow.otp.via import Name, Target, Via
 if TYPE_CHECKING:
     from packetflow.otp.ref import M, R
     from packetflow.otp.registry import Registry
-    from packetflow.otp.requests import RequestId
 
 
 class Remote(Protocol):
@@ -56,8 +55,8 @@ class System:
         self.clock = clock or Clock()
         self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
-        self._late = self._send_late  # bound once, for every timer
         self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
+        self._late = self._send_late  # bound once, for every timer
         self.scheduler = make_scheduler(self, self.clock.monotonic)
 
     # ---- names ---------------------------------------------------------------------------------------------------------
@@ -164,31 +163,28 @@ class System:
         if ref is not None:
             calls.send(ref, message, block)
 
-    def send_request(self, target: Target, message: Any, *, as_message: bool = False) -> RequestId:
+    def send_request(self, target: Target, message: Any, *, as_message: bool = False) -> requests.RequestId:
         """`send_request`, also by name; nobody of that name: the response is NoProcess."""
-        from packetflow.otp import requests
-
-        try:
-            ref = self.find(target)
-        except NoProcess as error:
+        if isinstance(target, Ref):
+            return requests.send_request(target, message, as_message=as_message)
+        ref = self.whereis(target)
+        if ref is None:
             nobody = self.ref_from((self.name, self.incarnation, 0))._process
-            return requests.request_failed(str(target), error, nobody)
+            return requests.request_failed(target, NoProcess(target), nobody)
         return requests.send_request(ref, message, as_message=as_message)
 
     def multi_call(
-        self, names: Iterable[Name], message: Any, timeout: float | None = 5.0
-    ) -> tuple[dict[Name, Any], list[Name]]:
+        self, names: Iterable[str], message: Any, timeout: float | None = 5.0
+    ) -> tuple[dict[str, Any], list[str]]:
         """Calls several servers at once, by their names. Returns the answers by name, and the names of those that gave
         none within `timeout` seconds, because nobody holds the name or because they died or were too slow."""
-        from packetflow.otp import requests
-
         wanted = list(dict.fromkeys(names))
-        held = {name: ref for name in wanted if (ref := self.whereis(name)) is not None}
+        held = {name: holder.ref for name in wanted if (holder := self.scheduler.names.get(name)) is not None}
         answers, _ = requests.multi_call(held.values(), message, timeout)
         replies = {name: answers[ref] for name, ref in held.items() if ref in answers}
         return replies, [name for name in wanted if name not in replies]
 
-    def abcast(self, names: Iterable[Name], message: Any) -> None:
+    def abcast(self, names: Iterable[str], message: Any) -> None:
         """`cast` to several servers by their names. Never waits, never fails."""
         for name in names:
             self.cast(name, message)

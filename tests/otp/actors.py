@@ -25,11 +25,6 @@ def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
         gevent.sleep(0.001)
 
 
-def programs(usual: int) -> int:
-    """How many random programs to run: as many as PACKETFLOW_OTP_PROGRAMS says, or as usual."""
-    return int(os.environ.get("PACKETFLOW_OTP_PROGRAMS", usual))
-
-
 def workers_alive() -> set[greenlet]:
     """The workers of every system of this process that have not ended."""
     return {
@@ -37,6 +32,11 @@ def workers_alive() -> set[greenlet]:
         for one in gc.get_objects()
         if isinstance(one, greenlet) and type(one).__name__ == "Worker" and one
     }
+
+
+def programs(usual: int) -> int:
+    """How many random programs to run: as many as PACKETFLOW_OTP_PROGRAMS says, or as usual."""
+    return int(os.environ.get("PACKETFLOW_OTP_PROGRAMS", usual))
 
 
 class Puppet(GenServer):

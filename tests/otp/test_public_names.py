@@ -157,16 +157,8 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_each_can_be_had_and_says_what_it_is() -> None:
-    values = [
-        "IGNORE",
-        "TRACE",
-        "Actor",
-        "ActorFactory",
-        "Behaviour",
-        "EventKind",
-        "Receive",
-        "StateResult",
-    ]  # no docstring of their own
+    # These have no docstring of their own.
+    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "EventKind", "Receive", "StateResult"]
     for name in packetflow.otp.__all__:
         value = getattr(packetflow.otp, name)
         assert name in values or inspect.getdoc(value), name
@@ -224,6 +216,7 @@ CORE = [
     "ordered",
     "process",
     "ref",
+    "requests",
     "scheduler",
     "server",
     "signals",
