@@ -359,6 +359,7 @@ class StopRequest(Job):
     """Asks a server to stop in order. message is the reason."""
 
     __slots__ = ()
+    outlives_its_caller = True
 
     def perform(self, process: Process) -> Any:
         """Stops; the one who asked is let go when it is dead."""

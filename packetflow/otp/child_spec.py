@@ -100,9 +100,10 @@ class ChildSpec:
     ) -> None:
         is_server = isinstance(start, type) and issubclass(start, GenServer)
         if not is_server and (isinstance(start, type) or not callable(start)):
-            raise SpecError(
-                "start", start, "a GenServer class, a Supervisor class, or a callable that starts one"
-            )
+            accepted = "a GenServer class, a Supervisor class, or a callable that starts one"
+            if hasattr(start, "child"):
+                accepted = f"{start.__name__}.child(...), which gives the specification itself"
+            raise SpecError("start", start, accepted)
         if name is not None and not isinstance(name, Via) and (not isinstance(name, str) or not name):
             raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
         if name is not None and not is_server:

@@ -140,9 +140,13 @@ class PartitionSupervisor(Supervisor):
     # ---- the life of the supervisor -------------------------------------------------------------------------------------
 
     def children(
-        self, child: ChildSpec, partitions: int, with_arguments: Arguments | None
+        self,
+        child: ChildSpec | type[GenServer],
+        partitions: int | None = None,
+        with_arguments: Arguments | None = None,
     ) -> Iterable[ChildSpec]:
         """The specification of each partition."""
+        child, partitions, with_arguments = _partitioned(child, partitions, with_arguments)
         self._specs = [_specify(child, partition, with_arguments) for partition in range(partitions)]
         self._count = partitions
         return self._specs

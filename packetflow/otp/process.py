@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from greenlet import greenlet
 
@@ -65,6 +65,8 @@ class Call:
         "value",
     )
 
+    outlives_its_caller: ClassVar[bool] = False  # done also where nobody waits for it any more
+
     timeout: float  # as it was asked for; only where the wait is bounded
     before: Any  # the open call made before this one; see timeouts
     deadline: float  # set once the clock was read for it
@@ -106,6 +108,8 @@ class Job(Call):
 
     def failed(self, process: Process, error: BaseException) -> bool:
         """What `perform` raised. Returns whether it is settled; else the server crashes of it."""
+        if not isinstance(error, Exception):
+            return False  # SystemExit and the like are for nobody else's greenlet
         if self.value is PENDING:
             self.value = Failed(lambda timeout: error)
         return True

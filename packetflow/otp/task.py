@@ -32,6 +32,7 @@ from packetflow.otp.task_waiting import (
 )
 
 if TYPE_CHECKING:
+    from packetflow.otp.ordered import OrderedSet
     from packetflow.otp.system import System
 
 

@@ -96,10 +96,8 @@ def advance(process: Process) -> bool:
         item = mailbox.popleft()
         if process.bonds is not None and process.bonds.senders:
             make_room(process)
-        if isinstance(item, Call) and (
-            item.value is not PENDING or (item.caller is not None and item.caller.current is DEAD)
-        ):
-            continue  # the caller is gone
+        if isinstance(item, Call) and is_vain(item):
+            continue
         process.current = item
         if not mailbox:
             process.mailbox = None
@@ -108,6 +106,13 @@ def advance(process: Process) -> bool:
     process.current = None
     process.worker = None
     return False
+
+
+def is_vain(item: Call) -> bool:
+    """Whether nobody waits for the answer any more, and it is not to be done all the same."""
+    caller = item.caller
+    gone = item.value is not PENDING or (caller is not None and caller.current is DEAD)
+    return gone and not item.outlives_its_caller
 
 
 def make_room(process: Process) -> None:

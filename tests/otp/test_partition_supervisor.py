@@ -171,6 +171,16 @@ def test_it_is_a_child_with_its_name_as_id(system: System) -> None:
     assert [child.id for child in branch.children] == [0, 1]
 
 
+def test_a_spec_written_by_hand_will_do(system: System) -> None:
+    spec = ChildSpec(PartitionSupervisor, ChildSpec(Agent, 0), 2, name="pools")
+    Supervisor.start([spec], system=system)
+    assert PartitionSupervisor.count_children(system.find("pools")) == (2, 2, 0, 2)
+    wrong = ChildSpec(PartitionSupervisor, ChildSpec(Agent, 0, name="one"), name="others")
+    error = failure_of(Supervisor.start, [wrong], system=system)
+    assert isinstance(error, StartFailed)
+    assert isinstance(error.reason, SpecError)
+
+
 def test_it_may_be_named_by_a_registry(system: System) -> None:
     registry = Registry.start("unique", name="r", system=system)
     name = registry.via("pools")

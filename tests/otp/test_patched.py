@@ -33,8 +33,9 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not slow", *sys.arg
             "test_random_kills.py",
             "test_against_model.py",
         ],
+        ["test_registry.py", "test_registry_lock.py", "test_agent.py", "test_partition_supervisor.py"],
     ],
-    ids=["servers", "supervisors"],
+    ids=["servers", "supervisors", "registries"],
 )
 def test_the_same_holds_where_the_standard_library_is_patched(files: list[str]) -> None:
     done = subprocess.run(

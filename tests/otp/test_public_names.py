@@ -35,6 +35,7 @@ Backoff
 BadAction
 BadReturn
 Behaviour
+Blocked
 Branch
 Call
 CallCycle
@@ -60,6 +61,7 @@ Exited
 Future
 GenServer
 GenericTimeout
+HandlerOverrun
 Hosting
 HubBlocked
 KeepState
@@ -76,11 +78,20 @@ NoReply
 NotAnActor
 NotRegistered
 NotTheOwner
+OffloadError
+OffloadFailed
+OffloadTimeout
 Ok
 PacketFlowError
 PartitionSupervisor
+PoolClosed
+PoolFull
+PoolServer
+PoolStatistics
 PopCallback
 Postpone
+ProcessDied
+ProcessPool
 PushCallback
 Receive
 Ref
@@ -114,12 +125,14 @@ Task
 TaskExited
 TaskSupervisor
 ThreadGone
+ThreadPool
 Timer
 TooManyChildren
 TraceEvent
 Transition
 Unregistered
 Via
+Watchdog
 WrongThread
 actor_context
 call
@@ -134,6 +147,7 @@ kill
 link
 monitor
 multi_call
+offload
 receive_response
 replace_state
 reply
@@ -158,7 +172,7 @@ def test_the_public_names_are_these() -> None:
 
 def test_each_can_be_had_and_says_what_it_is() -> None:
     # These have no docstring of their own.
-    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "EventKind", "Receive", "StateResult"]
+    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "EventKind", "Receive"]
     for name in packetflow.otp.__all__:
         value = getattr(packetflow.otp, name)
         assert name in values or inspect.getdoc(value), name

@@ -8,7 +8,21 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from packetflow.otp import CallCycle, CallTimeout, NoProcess, System, call, cast, kill, statistics
+from packetflow.otp import (
+    CallCycle,
+    CallFailed,
+    CallTimeout,
+    ChildSpec,
+    DynamicSupervisor,
+    NoProcess,
+    System,
+    call,
+    cast,
+    kill,
+    statistics,
+    stop,
+)
+from packetflow.otp.simulation import World, explore
 from tests.otp.actors import Puppet, failure_of, until
 from tests.otp.registries import puppet, registry_of
 
@@ -201,3 +215,66 @@ def test_inside_of_a_lock_an_actor_may_do_anything(system: System) -> None:
 
     assert call(puppet(system), works) == 5
     assert registry.count() == 1
+
+
+def crowd(world: World) -> int:
+    """Actors that enter two locks in one order or the other, call each other inside, and are killed anywhere."""
+    system = world.system()
+    registry = registry_of("unique", system)
+    inside: dict[str, list[Any]] = {"a": [], "b": []}
+    entered, together = [0], []
+
+    class Visitor(Puppet):
+        def handle_call(self, request: Any, caller: Any) -> None:
+            first, second, asked = request
+            with registry.lock(first, 10.0):
+                self.stay(first)
+                try:
+                    if asked is not None:
+                        self.call(asked, (second, first, None), 10.0)
+                    else:
+                        with registry.lock(second, 10.0):
+                            self.stay(second)
+                except CallFailed:
+                    pass  # a cycle, a timeout or a death: each is an end of the wait
+
+        def stay(self, key: str) -> None:
+            inside[key].append(self)
+            entered[0] += 1
+            if inside[key] != [self]:
+                together.append(key)
+            try:
+                gevent.sleep(world.random.choice([0, 0.001]))
+            finally:
+                inside[key].remove(self)
+
+    world.kill_at_random(0.02, lambda server: isinstance(server, Visitor))
+    pool = DynamicSupervisor.start(max_restarts=10**6, system=system)
+    refs = [DynamicSupervisor.start_child(pool, ChildSpec(Visitor)) for _ in range(4)]
+    ends: list[Any] = []
+
+    def ask() -> None:
+        for _ in range(6):
+            first, second = world.random.sample(["a", "b"], 2)
+            living = [line.ref for line in DynamicSupervisor.which_children(pool) if line.ref is not None]
+            if living:
+                asked = world.random.choice([None, world.random.choice(living)])
+                try:
+                    call(world.random.choice(living), (first, second, asked), 30.0)
+                except CallFailed:
+                    pass  # it was killed, or another was
+            ends.append(None)
+
+    gevent.joinall([gevent.spawn(ask) for _ in refs], raise_error=True)
+    world.kill_at_random(0.0)
+    assert len(ends) == 24
+    stop(pool)
+    until(lambda: registry._locks._held == {})
+    assert inside == {"a": [], "b": []}
+    assert together == []
+    return entered[0]
+
+
+def test_in_whatever_order_a_lock_has_one_inside_and_nobody_waits_for_ever() -> None:
+    runs = explore(crowd, range(60))
+    assert sum(run.value for run in runs) > 60

@@ -28,6 +28,7 @@ from packetflow.otp import (
     kill,
     link,
 )
+from packetflow.otp.simulation import World, explore
 from tests.otp.actors import Puppet, until
 from tests.otp.registries import do, registry_of
 
@@ -330,3 +331,59 @@ def test_under_random_kills_nobody_dead_is_seen_and_nothing_is_left(seed: int) -
         assert registry._members == {}
         assert dict(registry._found) == {}
         until(lambda registry=registry: registry._locks._held == {})
+
+
+def nomads(world: World) -> int:
+    """The same in an order that a seed draws: between any two turns somebody may be killed, and the table is right."""
+    system = world.system()
+    options: dict[str, Any] = {"max_restarts": 10**6, "max_seconds": 1.0}
+    Supervisor.start(
+        [
+            Registry.child("unique", name="unique"),
+            Registry.child("duplicate", name="duplicate"),
+            DynamicSupervisor.child(name="pool", **options),
+        ],
+        name="top",
+        system=system,
+        **options,
+    )
+    registries = [Registry.named(name, system) for name in ("unique", "duplicate")]
+    world.kill_at_random(0.03, lambda server: server.ref != system.whereis("top"))
+    looked = 0
+
+    def look() -> int:
+        count = 0
+        for registry in registries:
+            try:
+                found = registry.select()
+            except NoProcess:
+                continue  # between two lives
+            assert all(system.scheduler.processes.get(ref.id) is ref._process for _, ref, _ in found)
+            assert registry.count() == len(found)
+            for key in range(20):
+                pairs = [(ref, value) for each, ref, value in found if each == key]
+                assert sorted(map(repr, registry.lookup(key))) == sorted(map(repr, pairs))
+            count += len(found)
+        return count
+
+    for _ in range(60):
+        living = [ref for ref in system.processes() if ref._process.label() == "Nomad"]
+        try:
+            if len(living) < 6:
+                spec = ChildSpec(Nomad, world.random.randrange(10**6))
+                DynamicSupervisor.start_child(system.find("pool"), spec, 5.0)
+            else:
+                call(world.random.choice(living), None, 5.0)
+        except (CallFailed, StartFailed):
+            pass  # whoever was asked has died
+        looked += look()
+    world.kill_at_random(0.0)
+    system.shutdown()
+    for registry in registries:
+        assert (registry._owner, registry._count, registry._holders) == (None, 0, {})
+        assert registry._locks._held == {}
+    return looked
+
+
+def test_in_whatever_order_nobody_dead_is_seen() -> None:
+    assert sum(run.value for run in explore(nomads, range(40))) > 100
