@@ -54,12 +54,16 @@ class PacketFlowError(Exception):
 
 
 def reason_text(reason: object) -> str:
-    """An exit reason as one line for people."""
-    if isinstance(reason, PacketFlowError):
-        return str(reason)
-    if isinstance(reason, BaseException):
-        return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
-    return str(reason) if isinstance(reason, str) else repr(reason)
+    """An exit reason as one line for people; one whose text raises is told as such."""
+    try:
+        if isinstance(reason, PacketFlowError):
+            return str(reason)
+        if isinstance(reason, BaseException):
+            text = str(reason)
+            return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+        return str(reason) if isinstance(reason, str) else repr(reason)
+    except Exception as error:  # noqa: BLE001 - whoever tells of a crash must not crash of it
+        return f"<{type(reason).__name__}, whose text raises {type(error).__name__}>"
 
 
 class CallFailed(PacketFlowError):

@@ -15,6 +15,7 @@ from greenlet import GreenletExit, getcurrent
 from packetflow.otp.answers import UNSET, Exited, Ok, Stop, is_orderly
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart
 from packetflow.otp.errors import AlreadyAwaited, AwaitTimeout, NotTheOwner
+from packetflow.otp.ordered import OrderedSet
 from packetflow.otp.process import DEAD, GONE, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import actor, current_process, die, kill, log, signal
@@ -335,7 +336,7 @@ class Task(Job, Generic[T]):
         ):
             # What `die` does, for one that nobody else knows.
             if self.family is not None:
-                self.family.discard(process)
+                self.family.pop(process, None)
             process.current = DEAD
             del process.scheduler.processes[process.number]
             process.name = name_of(self.message)
@@ -376,7 +377,7 @@ class Task(Job, Generic[T]):
             process.scheduler.enqueue(gathering)
         family, self.family = self.family, None
         if family is not None and process in family:
-            family.discard(process)
+            family.pop(process, None)
             owner = self.owner
             if self.linked:
                 if process.bonds is not None:
@@ -422,7 +423,7 @@ class Task(Job, Generic[T]):
     def _leave_owner(self) -> None:
         family, self.family = self.family, None
         if family is not None:
-            family.discard(self.target)
+            family.pop(self.target, None)
         if self.linked:
             self.linked = False
             bonds = self.target.bonds

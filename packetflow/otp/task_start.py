@@ -38,7 +38,7 @@ def launch(task: Task[Any], scheduler: Scheduler, parent: Process | None, kept: 
     number = process.number = scheduler.count = scheduler.count + 1
     scheduler.processes[number] = process
     if family is not None:
-        family.add(process)
+        family[process] = None
         task.family = family
     task.target = process
     process.current = task
