@@ -236,6 +236,7 @@ def test_broken_at_any_instruction_it_harms_nobody_else(block: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_broken_at_any_instruction_it_harms_nobody_else_in_many_programs() -> None:
     for block in range(4, 100):
         test_broken_at_any_instruction_it_harms_nobody_else(block)
