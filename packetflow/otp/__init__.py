@@ -33,6 +33,7 @@ _HOMES = {
         "SpecError",
         "StartFailed",
         "TooManyChildren",
+        "WorkerFailed",
         "WrongThread",
     ),
     "inspection": ("Branch", "Statistics", "change_code", "get_state", "statistics", "tree"),
@@ -41,7 +42,10 @@ _HOMES = {
     "signals": ("Monitor", "demonitor", "exit_signal", "kill", "link", "monitor", "unlink"),
     "supervisor": ("Supervisor",),
     "system": ("Remote", "System"),
+    "shared_port": ("listen_shared", "reserve_port"),
     "timers": ("Timer",),
+    "worker_process": ("WorkerContext",),
+    "worker_supervisor": ("WorkerInfo", "WorkerProcess", "WorkerSpec", "WorkerSupervisor", "worker_info"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -87,6 +91,12 @@ __all__ = [
     "System",
     "Timer",
     "TooManyChildren",
+    "WorkerContext",
+    "WorkerFailed",
+    "WorkerInfo",
+    "WorkerProcess",
+    "WorkerSpec",
+    "WorkerSupervisor",
     "WrongThread",
     "call",
     "cast",
@@ -96,13 +106,16 @@ __all__ = [
     "get_state",
     "kill",
     "link",
+    "listen_shared",
     "monitor",
     "reply",
+    "reserve_port",
     "send",
     "statistics",
     "stop",
     "tree",
     "unlink",
+    "worker_info",
 ]
 
 

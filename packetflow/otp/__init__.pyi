@@ -35,6 +35,7 @@ from packetflow.otp.errors import ServerExited as ServerExited
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
 from packetflow.otp.errors import TooManyChildren as TooManyChildren
+from packetflow.otp.errors import WorkerFailed as WorkerFailed
 from packetflow.otp.errors import WrongThread as WrongThread
 from packetflow.otp.inspection import Branch as Branch
 from packetflow.otp.inspection import Statistics as Statistics
@@ -44,6 +45,8 @@ from packetflow.otp.inspection import statistics as statistics
 from packetflow.otp.inspection import tree as tree
 from packetflow.otp.ref import Ref as Ref
 from packetflow.otp.server import GenServer as GenServer
+from packetflow.otp.shared_port import listen_shared as listen_shared
+from packetflow.otp.shared_port import reserve_port as reserve_port
 from packetflow.otp.signals import Monitor as Monitor
 from packetflow.otp.signals import demonitor as demonitor
 from packetflow.otp.signals import exit_signal as exit_signal
@@ -55,3 +58,9 @@ from packetflow.otp.supervisor import Supervisor as Supervisor
 from packetflow.otp.system import Remote as Remote
 from packetflow.otp.system import System as System
 from packetflow.otp.timers import Timer as Timer
+from packetflow.otp.worker_process import WorkerContext as WorkerContext
+from packetflow.otp.worker_supervisor import WorkerInfo as WorkerInfo
+from packetflow.otp.worker_supervisor import WorkerProcess as WorkerProcess
+from packetflow.otp.worker_supervisor import WorkerSpec as WorkerSpec
+from packetflow.otp.worker_supervisor import WorkerSupervisor as WorkerSupervisor
+from packetflow.otp.worker_supervisor import worker_info as worker_info

@@ -14,6 +14,7 @@ PacketFlowError                code, message for people
 ├─ SpecError                   a child specification or option is wrong: field, given, accepted
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
+├─ WorkerFailed                a worker process raised: kind, text, traceback
 ├─ WrongThread                 the system belongs to another thread
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
@@ -208,6 +209,21 @@ class TooManyChildren(ChildError):
     def __init__(self, child: object, limit: int) -> None:
         super().__init__(child, f"child {child} is not started: {limit} run already (max_children)")
         self.limit = limit
+
+
+class WorkerFailed(PacketFlowError):
+    """What was raised in a worker process. kind: the exception's class by name. traceback: its traceback, as text."""
+
+    code = "execution_failed"
+
+    def __init__(self, kind: str, text: str, traceback: str = "") -> None:
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind = kind
+        self.text = text
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, self.text, self.traceback)
 
 
 class WrongThread(PacketFlowError):
