@@ -20,6 +20,7 @@ from packetflow.intelligence.module import Module
 from packetflow.intelligence.placement import Placed, Placement
 from packetflow.node import view
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
+from packetflow.node.changing import Changing, ModuleSwitch
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
 from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
@@ -103,6 +104,7 @@ class Node:
         self._data_folder: DataFolder | None = None
         self._started: float | None = None
         self._started_utc = ""
+        self.changing = Changing(self)
         self._reloading = Reloading(self)
         self.own_capabilities = tuple(system_capabilities(self))
         self._stopped = Event()
@@ -269,11 +271,14 @@ class Node:
         placement: priority, match, scope, on_error, timeout, max_concurrency, as in the configuration. Raises
         ModuleError; then the chain is as it was.
         """
-        self.ask(MODULES, ("register", Placement(name, module, config=dict(config or {}), **placement)))
+        wanted = Placement(name, module, config=dict(config or {}), **placement)
+        with self.changing.alone:
+            self.ask(MODULES, ("register", wanted))
 
     def unregister_module(self, name: str) -> None:
         """Take a module out; requests under way finish on it, then it is terminated. Raises ModuleError if there is none."""
-        self.ask(MODULES, ("unregister", name))
+        with self.changing.alone:
+            self.ask(MODULES, ("unregister", name))
 
     def list_active_modules(self) -> list[shapes.ModuleRow]:
         """The modules that are in the chain, in its order."""
@@ -282,11 +287,13 @@ class Node:
     def register(self, *capabilities: Callable[..., Any] | Capability) -> list[str]:
         """Serve further capabilities; gives their names. Raises DefinitionError."""
         definitions = tuple(definition_given(one) for one in capabilities)
-        return list(self.ask(CAPABILITIES, ("register", definitions)))
+        with self.changing.alone:
+            return list(self.ask(CAPABILITIES, ("register", definitions)))
 
     def unregister(self, id: str) -> None:
         """Serve a capability no more; requests under way finish. Raises DefinitionError if there is none."""
-        self.ask(CAPABILITIES, ("unregister", id))
+        with self.changing.alone:
+            self.ask(CAPABILITIES, ("unregister", id))
 
     def ask(self, name: str, request: Any) -> Any:
         """Ask one of the registries (supervision.py names them); a refusal is raised."""
@@ -368,7 +375,7 @@ class Node:
         """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
         self.module(name)
         try:
-            changed = bool(self.ask(MODULES, (action, name, dry_run)))
+            changed = bool(self.changing.run(ModuleSwitch(action, name), dry_run))
         except RequestError:
             raise
         except Exception as error:
@@ -385,6 +392,14 @@ class Node:
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
         return view.stats_of(self.door)
+
+    def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last requests from outside, the newest first, a row each."""
+        return view.recent_rows(self.traces, limit)
+
+    def trace(self, id: str) -> dict[str, Any]:
+        """The way of one request: `last`, or the one whose trace's id begins so. Raises NotFound, ValidationFailed."""
+        return view.one_trace(id, view.find_traces(self.traces, id))
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""
