@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, ClassVar, Self, TextIO
 
 import gevent
 from gevent.event import Event
@@ -32,7 +32,7 @@ from packetflow.node.routes import Routes
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
-from packetflow.otp import Ref, System
+from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
@@ -61,6 +61,12 @@ class Node:
     (standard error).
     """
 
+    # What the processes of a node with workers differ in (parent.py, worker.py).
+    doors: ClassVar[tuple[str, ...]] = ("admin", "tcp", "http")
+    holds_folder: ClassVar[bool] = True
+    shares_ports: ClassVar[bool] = False
+    door_class: ClassVar[type[Door]] = Door
+
     def __init__(
         self,
         config: LoadedConfig | NodeConfig | None = None,
@@ -88,7 +94,7 @@ class Node:
         )
         self.routes = Routes(settings.timeouts.request, ESCAPES)
         self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
-        self.door = Door(
+        self.door = self.door_class(
             self.routes,
             self.clock,
             self.traces,
@@ -137,6 +143,10 @@ class Node:
         self._started = self.clock.monotonic()
         self._started_utc = self.clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return self
+
+    def more_children(self) -> list[ChildSpec]:
+        """What stands in the tree of this kind of node between the modules and the doors."""
+        return []
 
     def stop(self, drain: float | None = None) -> None:
         """Stop: no new requests, finish what is in flight for `drain` seconds (by the configuration), then down in reverse.
@@ -342,7 +352,7 @@ class Node:
             "pid": os.getpid(),
             "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
             "environment": len(loaded.variables) if loaded is not None else 0,
-            "data_folder": str(self.data_folder.path),
+            "data_folder": str(self.config.node.data_folder),
             "doors": doors,  # type: ignore[typeddict-item]
             "access": view.access_of(self.config),
             "chain": view.chain_links(self.placed()),

@@ -79,6 +79,8 @@ def _is_live(key: str) -> bool:
 
 
 def faults_of(error: PacketFlowError) -> list[dict[str, object]]:
+    """What is wrong with a configuration, fault by fault."""
     if isinstance(error, ConfigError):
         return [fault.as_dict() for fault in error.faults]
-    return [{"message": str(error), "severity": "error"}]
+    told = getattr(error, "details", {}).get("faults")
+    return list(told) if told else [{"message": str(error), "severity": "error"}]

@@ -60,6 +60,12 @@ def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDe
     }
 
 
+def load_of(door: Door, name: str) -> shapes.Load | None:
+    """How a capability (`id`, or `id@version`) is used; None if there is none."""
+    registered = door.routes.catalogue.find(name)
+    return None if registered is None else _load(door, registered)
+
+
 def _load(door: Door, registered: Registered) -> shapes.Load:
     door.routes.totals()
     id = registered.definition.id
@@ -196,7 +202,7 @@ class Found(NamedTuple):
 
 
 def find_traces(traces: Traces, id: str) -> list[Found]:
-    """The request that ended last (id `last`), or those whose trace's id begins so. Raises ValidationFailed if it is too short."""
+    """The request that ended last (id `last`), or those whose trace's id begins so. Raises ValidationFailed for a short one."""
     if id == "last":
         found = [call for call in [traces.last()] if call is not None]
     elif len(id) < SHORTEST:

@@ -21,12 +21,14 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 
 from packetflow.otp.errors import WorkerFailed
+from packetflow.otp.ref import Ref
 from packetflow.otp.signals import log
 from packetflow.otp.worker_boot import PROGRAM
 from packetflow.otp.worker_channel import READ, Channel, PlainSocket
 from packetflow.otp.worker_process import ARGUMENTS, BEAT, CALL, CAST, DRAIN, FAILED, LOG, READY
 
 if TYPE_CHECKING:
+    from packetflow.otp.system import System
     from packetflow.otp.worker_supervisor import WorkerSpec
 
 HOME = str(Path(__file__).resolve().parents[2])
@@ -44,13 +46,13 @@ class SystemProcess:
 
     A fresh interpreter, never a fork of this one; of this process's descriptors it gets standard output and error, and its
     two ends of the channel and the heartbeat. It is in a process group of its own, so that a terminal's Ctrl-C reaches the
-    parent alone. on_answer(kind, request) answers what it calls and casts; on_exit(reason) is told its end.
+    parent alone. on_exit(reason) is told its end.
     """
 
-    def __init__(self, spec: WorkerSpec, monotonic: Callable[[], float]) -> None:
+    def __init__(self, spec: WorkerSpec, system: System) -> None:
         self._spec = spec
-        self._monotonic = monotonic
-        self.on_answer: Callable[[str, Any], Any] = _nobody
+        self._system = system
+        self._monotonic = monotonic = system.clock.monotonic
         self.on_exit: Callable[[object], None] = _ignore
         self.reason: object = None
         self.exited = False
@@ -190,10 +192,19 @@ class SystemProcess:
     # ---- what it says ---------------------------------------------------------------------------------------------------
 
     def _answer(self, message: Any) -> Any:
+        """What it calls; in a greenlet of its own."""
         kind, request = message
         if kind != CALL:
             raise ValueError(f"a worker's parent can't answer {message!r}")
-        return self.on_answer(CALL, request)
+        return self._pass_on(self._system.call, request, None)
+
+    def _pass_on(self, to_actor: Callable[..., Any], request: Any, *more: Any) -> Any:
+        answers = self._spec.answers
+        if answers is None:
+            raise NotImplementedError(f"nobody answers worker {self._spec.id}: its WorkerSpec has no answers")
+        if isinstance(answers, Ref | str):
+            return to_actor(answers, request, *more)
+        return answers(self._spec.id, request)
 
     def _hear(self, message: Any) -> None:
         match message:
@@ -208,7 +219,7 @@ class SystemProcess:
             case (str(kind), dict() as record) if kind == LOG:
                 self._write(record)
             case (str(kind), told) if kind == CAST:
-                gevent.spawn(self.on_answer, CAST, told)
+                gevent.spawn(self._pass_on, self._system.cast, told)
             case _:
                 log.error("worker %s says what nobody understands: %r", self._spec.id, message)
 
@@ -304,10 +315,6 @@ def _launch(spec: WorkerSpec, channel: int, heartbeat: int) -> int:
         setsigmask=[],
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
     )
-
-
-def _nobody(kind: str, request: Any) -> Any:
-    raise NotImplementedError("the worker's actor has not started yet")
 
 
 def _ignore(reason: object) -> None:

@@ -144,10 +144,9 @@ class WorkerProcess(GenServer):
         parent = self._process.parent
         overseer = parent.server if parent is not None else None
         launched = overseer.take(spec) if isinstance(overseer, WorkerSupervisor) else None
-        worker = launched or SystemProcess(spec, self.system.clock.monotonic)
+        worker = launched or SystemProcess(spec, self.system)
         self._worker = worker
         _AtDeath(self._process, worker)
-        worker.on_answer = self._answer
         reason = worker.wait_ready()
         if reason is not None:
             return Stop(reason)
@@ -222,17 +221,6 @@ class WorkerProcess(GenServer):
     def _exited(self, reason: object) -> None:
         self._process.scheduler.deliver(self._process, (SIGNAL, Exited(reason)))
 
-    def _answer(self, kind: str, request: Any) -> Any:
-        """What the process calls or casts; in a greenlet of its own."""
-        answers = self._spec.answers
-        if answers is None:
-            raise NotImplementedError(f"nobody answers worker {self._spec.id}: its WorkerSpec has no answers")
-        if isinstance(answers, Ref | str):
-            if kind == CAST:
-                return self.system.cast(answers, request)
-            return self.system.call(answers, request, None)
-        return answers(self._spec.id, request)
-
     # ---- specifications ------------------------------------------------------------------------------------------------
 
     @classmethod
@@ -290,12 +278,11 @@ class WorkerSupervisor(Supervisor):
 
     def _prepared(self, specs: Sequence[ChildSpec]) -> Sequence[ChildSpec]:
         self._launched: dict[WorkerSpec, SystemProcess] = {}
-        monotonic = self._process.scheduler.monotonic
         try:
             for spec in specs:
                 if spec.start is WorkerProcess:
                     (worker,) = spec.arguments
-                    self._launched[worker] = SystemProcess(worker, monotonic)
+                    self._launched[worker] = SystemProcess(worker, self.system)
         except BaseException:
             self._drop_launched()
             raise

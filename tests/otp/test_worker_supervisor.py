@@ -156,6 +156,21 @@ def test_workers_start_side_by_side_and_drain_together(system: System, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"begun-a", "begun-b", "ends-a", "ends-b"}
 
 
+def test_workers_ask_the_parent_while_they_start_whoever_comes_first(system: System) -> None:
+    """The parent lets nobody go on before both have asked."""
+    asked: set[str] = set()
+
+    def answers(id: str, request: str) -> None:
+        asked.add(id)
+        until(lambda: asked == {"a", "b"})
+
+    start(
+        system,
+        spec("asks_before_it_is_ready", id="a", answers=answers),
+        spec("asks_before_it_is_ready", id="b", answers=answers),
+    )
+
+
 # ---- what is wrong is told -----------------------------------------------------------------------------------------------
 
 

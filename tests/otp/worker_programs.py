@@ -125,6 +125,12 @@ def meets(worker: WorkerContext, folder: str, others: list[str]) -> None:
     meet(folder, "ends", worker.id, others)
 
 
+def asks_before_it_is_ready(worker: WorkerContext) -> None:
+    worker.call("join")
+    worker.ready()
+    worker.draining.wait()
+
+
 def meet(folder: str, what: str, me: str, others: list[str]) -> None:
     (Path(folder) / f"{what}-{me}").touch()
     while not all((Path(folder) / f"{what}-{other}").exists() for other in others):
