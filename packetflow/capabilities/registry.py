@@ -57,7 +57,7 @@ class Group:
     def __init__(self, source: CapabilitySource, data_folder: Path, run_async: Callable[[Any], Any]) -> None:
         """Load the source and open its resources. Raises DefinitionError; then nothing stays open."""
         self.source = source
-        self._digest = source.digest()
+        self.digest = source.digest()
         self._loaded = source.load()
         self._open: dict[Resource[Any], OpenResource[Any]] = {}
         settings = ResourceSettings(data_folder, self._loaded.folder, source.config)
@@ -75,7 +75,7 @@ class Group:
 
     def serves(self, source: CapabilitySource) -> bool:
         """Whether this is what the source would give now."""
-        return self.source == source and self._digest == source.digest()
+        return self.source == source and self.digest == source.digest()
 
     def close(self, log: Any) -> None:
         """Close its resources, the last opened first, and forget its code. A resource that fails to close is logged."""
@@ -124,6 +124,7 @@ class CapabilityRegistry(GenServer):
     ("apply", sources, dry_run) -> what changed, in words
     ("prepare", sources) -> the same, loaded beside what is served; then ("commit",) serves it and can't fail, or ("abort",)
         closes it again
+    ("digests",) -> what each source's files were when they were loaded
     ("register", definitions) -> their names
     ("unregister", id) -> how many versions went
 
@@ -156,6 +157,10 @@ class CapabilityRegistry(GenServer):
             match request:
                 case ("commit",) | ("abort",):
                     return True, self._conclude(request[0] == "commit")
+                case ("digests",):
+                    return True, {
+                        f"capabilities of {one.source.name}": one.digest for one in self._groups if one.digest
+                    }
                 case _ if self._prepared is not None:
                     return False, DefinitionError(
                         "another change of the capabilities is under way; try again"

@@ -37,9 +37,12 @@ def worker_rows(workers: Mapping[Hashable, WorkerInfo | None]) -> list[shapes.Wo
 
 
 def worker_findings(
-    rows: Iterable[shapes.WorkerRow], told: Mapping[str, shapes.Health]
+    rows: Iterable[shapes.WorkerRow],
+    told: Mapping[str, tuple[shapes.Health, Mapping[str, str]]],
+    code: Mapping[str, str],
 ) -> list[shapes.Finding]:
-    """What is wrong with workers, and what they find wrong themselves; what all of them find is told once."""
+    """What is wrong with workers, what they find wrong themselves, and where one runs other code than the parent (`code`):
+    it was started again after a file had changed that was not loaded anew."""
     findings: list[shapes.Finding] = []
     for row in rows:
         what = ""
@@ -53,7 +56,11 @@ def worker_findings(
             what = f"{row['worker']} (pid {row['pid']}) does not answer; its figures are missing"
         if what:
             findings.append({"severity": "error", "what": what, "next": "packetflow tree"})
-    for id, health in told.items():
+    for id, (health, its_code) in told.items():
+        for what in sorted(name for name, digest in its_code.items() if code.get(name) not in (None, digest)):
+            name = what.removeprefix("module ")
+            cure = f"packetflow module reload {name}" if name != what else "kill -HUP of the node: it reloads"
+            findings.append({"severity": "warning", "what": f"{id} runs newer code: {what}", "next": cure})
         findings += [{**one, "what": f"{id}: {one['what']}"} for one in health["findings"]]
     return findings
 

@@ -395,6 +395,11 @@ class Node:
             self._reloading.remember(action, name, who)
         return {"module": self.module(name), "chain": view.chain_links(self.placed()), "changed": changed}
 
+    def code(self) -> dict[str, str]:
+        """What runs here, by digest: of each module's code, and of each source of capabilities that is a file."""
+        modules = {f"module {one.name}": one.loaded.digest for one in self.placed() if one.loaded.digest}
+        return {**modules, **self.ask(CAPABILITIES, ("digests",))}
+
     def tree(self) -> dict[str, Any]:
         """The supervision tree as data."""
         return process_tree(self._root)

@@ -22,6 +22,7 @@ from packetflow.node.config.handing_over import pack
 from packetflow.node.merging import merged_load, merged_modules, merged_stats, worker_findings, worker_rows
 from packetflow.node.node import Node
 from packetflow.node.system import shapes
+from packetflow.node.worker import TRUSTED
 from packetflow.otp import (
     CallFailed,
     ChildSpec,
@@ -39,7 +40,8 @@ from packetflow.otp.errors import CallTimeout
 from packetflow.security.access import Session
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
-from packetflow.wire.errors import Rejected, RequestError, Unavailable
+from packetflow.wire.codec import Msgpack, Unencodable
+from packetflow.wire.errors import ExecutionFailed, Rejected, RequestError, Unavailable
 from packetflow.wire.values import Metadata
 
 PROGRAM = "packetflow.node.worker:serve"
@@ -192,9 +194,15 @@ class ParentNode(Node):
                     principal, self.routes.grants(patterns), tenant=tenant, door=door, peer=f"{peer} by {id}"
                 )
                 response = self.door.request(capability, payload, session, Metadata(*told), intent)
-                error = response.error
+                value, error = b"", response.error
+                if error is None:
+                    try:
+                        # As on the wire: the classes of a capability's file are another process's own.
+                        value = Msgpack(TRUSTED).encode(response.value)
+                    except Unencodable as fault:
+                        error = ExecutionFailed(f"the answer of {capability} can't be sent: {fault}")
                 return {
-                    "value": response.value,
+                    "value": value,
                     "error": None if error is None else error.as_dict(),
                     "trace": response.trace_id,
                     "duration": 0.0 if response.trace is None else response.trace.duration,
@@ -260,9 +268,9 @@ class ParentNode(Node):
         rows = self.rows()
         told = {} if self._stopping else self.ask_all("health")
         if not self._stopping:
-            found["findings"] = [*found["findings"], *worker_findings(rows, told)]
+            found["findings"] = [*found["findings"], *worker_findings(rows, told, self.code())]
             found["status"] = "ill" if found["findings"] else found["status"]
-        serving = any(one["ready"] for one in told.values())
+        serving = any(health["ready"] for health, _ in told.values())
         found["ready"] = found["ready"] and serving
         found["workers"] = rows
         return found

@@ -1,7 +1,7 @@
 """A worker: one of the processes that serve a node's tcp and http doors. The parent (parent.py) holds what is single.
 
-It is a whole node but for the data folder, the operator's door and the `system.*` capabilities: a request for one of those
-goes to the parent's one door, as the caller that it is, and the parent answers for all.
+It is a whole node but for the data folder, the operator's door, the `system.*` capabilities and idempotency keys: a request
+for one of those, or with a key, goes to the parent's one door, as the caller that it is, and the parent answers for all.
 """
 
 from __future__ import annotations
@@ -26,10 +26,15 @@ from packetflow.node.reloading import faults_of
 from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.worker_process import WorkerContext
 from packetflow.security.access import Session
+from packetflow.wire.codec import Codec, Msgpack
 from packetflow.wire.errors import Internal, RequestError, Timeout, Unavailable, error_from_dict
+from packetflow.wire.limits import Limits
 from packetflow.wire.values import NO_METADATA, Metadata, Response
 
 SYSTEM = "system."
+TRUSTED = Limits(
+    1 << 30, 1 << 30, 1000, 1 << 30, 1 << 30
+)  # of what the parent answers: its callers' limits are at its doors
 GRACE = 1.0  # seconds beyond a request's own time that the parent has for its answer
 LAST = 1.0  # seconds for the last answers to the parent at the end
 
@@ -62,7 +67,7 @@ def share(config: NodeConfig, count: int, ports: Mapping[str, int]) -> NodeConfi
             "limits": limits.model_copy(
                 update={
                     "in_flight_node": part(limits.in_flight_node),
-                    "queue": limits.queue // count,
+                    "queue": part(limits.queue),
                     "connections": part(limits.connections),
                 }
             ),
@@ -85,9 +90,10 @@ class Elsewhere:
 
 
 class WorkerDoor(Door):
-    """The one door of a worker: `system.*` goes to the parent's."""
+    """The one door of a worker: what concerns the whole node goes to the parent's."""
 
     worker: WorkerContext
+    codec: Codec
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -104,7 +110,7 @@ class WorkerDoor(Door):
         parent: Context | None = None,
     ) -> Response:
         """Pass one request, here or at the parent's door."""
-        if capability.startswith(SYSTEM):
+        if capability.startswith(SYSTEM) or (metadata.idempotency_key is not None and parent is None):
             return self._ask_parent(capability, payload, session, metadata, intent, parent)
         return super().request(capability, payload, session, metadata, intent, parent)
 
@@ -141,8 +147,10 @@ class WorkerDoor(Door):
             return Response(None, given_up or Unavailable("the node is stopping"), None)
         if isinstance(outcome, RequestError):
             return Response(None, outcome, None)
-        error = None if outcome["error"] is None else error_from_dict(outcome["error"])
-        return Response(outcome["value"], error, Elsewhere(outcome["trace"], outcome["duration"]))
+        trace = Elsewhere(outcome["trace"], outcome["duration"])
+        if outcome["error"] is not None:
+            return Response(None, error_from_dict(outcome["error"]), trace)
+        return Response(self.codec.decode(outcome["value"]), None, trace)
 
     def _outcome(self, request: Any, seconds: float) -> Any:
         try:
@@ -184,6 +192,7 @@ class WorkerNode(Node):
         self.log = self.door.log = self.log.bind(worker=index)
         assert isinstance(self.door, WorkerDoor)
         self.door.worker = worker
+        self.door.codec = Msgpack(TRUSTED)
 
     def _shared(self, loaded: LoadedConfig) -> LoadedConfig:
         return dataclasses.replace(loaded, config=share(loaded.config, self._count, self._ports))
@@ -207,7 +216,7 @@ class WorkerNode(Node):
             case "stats":
                 return self.stats()
             case "health":
-                return self.health()
+                return self.health(), self.code()
             case "tree":
                 return self.tree()
             case "recent":
