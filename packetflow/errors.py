@@ -33,6 +33,7 @@ from packetflow.otp.errors import (
     SpecError,
     StartFailed,
     TooManyChildren,
+    WorkerFailed,
     WrongThread,
 )
 from packetflow.storage.data_folder import DataFolderError
@@ -105,5 +106,6 @@ __all__ = [
     "Unavailable",
     "Unencodable",
     "ValidationFailed",
+    "WorkerFailed",
     "WrongThread",
 ]

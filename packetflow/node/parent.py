@@ -32,7 +32,6 @@ from packetflow.otp import (
     WorkerProcess,
     WorkerSupervisor,
     kill,
-    monitor,
     reserve_port,
 )
 from packetflow.otp import stop as stop_process
@@ -92,9 +91,7 @@ class ParentNode(Node):
             self._end()
             raise
         super().start()
-        supervisor = self.system.whereis(WORKERS)
-        assert supervisor is not None
-        gevent.spawn(self._watch, monitor(supervisor))
+        gevent.spawn(self._watch, self.system.monitor(WORKERS))
         return self
 
     def _reserve(self) -> None:
@@ -170,6 +167,14 @@ class ParentNode(Node):
             self.log.critical("node gives up", why=self.failure)
             self.stop(0.0)
 
+    def register_module(self, *given: Any, **placement: Any) -> None:
+        """Refused: what is given in code can't be given to the workers. Raises RuntimeError."""
+        raise RuntimeError(
+            "a node with workers takes its modules and capabilities from its configuration alone"
+        )
+
+    unregister_module = register = unregister = register_module  # type: ignore[assignment]
+
     # ---- what workers ask -------------------------------------------------------------------------------------------------
 
     def _answer(self, id: str, request: tuple[Any, ...]) -> Any:
@@ -185,9 +190,6 @@ class ParentNode(Node):
                     "without": self._without,
                     "enabled": {one.name: one.placement.enabled for one in self.placed()},
                 }
-            case ("joined",):
-                self._joining.pop(id, None)
-                return None
             case ("request", str(capability), payload, caller, told, intent):
                 principal, patterns, tenant, door, peer = caller
                 session = Session(
@@ -211,20 +213,26 @@ class ParentNode(Node):
 
     @contextmanager
     def nobody_joins(self, patience: float) -> Iterator[None]:
-        """While this holds no worker begins to serve; one that is about to is waited for. Raises Unavailable if it takes too
-        long."""
+        """While this holds no worker begins to serve; one that is about to is waited for, until it can be asked like the
+        others. Raises Unavailable if that takes too long."""
         self._may_join.clear()
         try:
             end = self.clock.monotonic() + patience
-            while any(_lives(pid) for pid in self._joining.values()):
+            while self._still_joining():
                 if self.clock.monotonic() > end:
-                    names = ", ".join(self._joining)
-                    raise Unavailable(f"{names} is still starting; nothing was changed", retry_after=1.0)
+                    names = ", ".join(sorted(self._joining))
+                    raise Unavailable(f"{names}: still starting; nothing was changed", retry_after=1.0)
                 gevent.sleep(TICK)
-            self._joining.clear()
             yield
         finally:
             self._may_join.set()
+
+    def _still_joining(self) -> bool:
+        serving = {row["pid"] for row in self.rows()}
+        for id, pid in list(self._joining.items()):
+            if pid in serving or not _lives(pid):
+                del self._joining[id]
+        return bool(self._joining)
 
     # ---- asking them ------------------------------------------------------------------------------------------------------
 

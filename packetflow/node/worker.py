@@ -46,7 +46,6 @@ def serve(worker: WorkerContext, index: int) -> None:
     node.start()
     try:
         worker.on_call = node.answer
-        worker.call(("joined",), timeout=None)
         worker.ready()
         ended = gevent.spawn(node.wait)
         gevent.wait([worker.draining, ended], count=1)

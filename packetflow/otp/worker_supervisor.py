@@ -21,7 +21,7 @@ from packetflow.otp.answers import NoReply, Stop
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart
 from packetflow.otp.children import Overseer, stop_children
 from packetflow.otp.errors import NoProcess, SpecError
-from packetflow.otp.operating_system import SystemProcess
+from packetflow.otp.os_process import OSProcess
 from packetflow.otp.process import DEAD, SIGNAL, Failed, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
@@ -117,17 +117,17 @@ class Exited(NamedTuple):
 class _AtDeath(Monitor):
     """Ends the process at the moment at which the actor that stands for it dies, however that dies."""
 
-    __slots__ = ("_system_process",)
+    __slots__ = ("_os_process",)
 
-    def __init__(self, actor: Process, system_process: SystemProcess) -> None:
+    def __init__(self, actor: Process, os_process: OSProcess) -> None:
         super().__init__(actor.ref, actor, None)
-        self._system_process = system_process
+        self._os_process = os_process
         actor.bond().monitors.add(self)
 
     def tell(self, reason: object) -> None:
         """The actor is dead."""
         self._target = None
-        self._system_process.kill()
+        self._os_process.kill()
 
 
 class WorkerProcess(GenServer):
@@ -144,7 +144,7 @@ class WorkerProcess(GenServer):
         parent = self._process.parent
         overseer = parent.server if parent is not None else None
         launched = overseer.take(spec) if isinstance(overseer, WorkerSupervisor) else None
-        worker = launched or SystemProcess(spec, self.system)
+        worker = launched or OSProcess(spec, self.system)
         self._worker = worker
         _AtDeath(self._process, worker)
         reason = worker.wait_ready()
@@ -277,12 +277,12 @@ class WorkerSupervisor(Supervisor):
     """
 
     def _prepared(self, specs: Sequence[ChildSpec]) -> Sequence[ChildSpec]:
-        self._launched: dict[WorkerSpec, SystemProcess] = {}
+        self._launched: dict[WorkerSpec, OSProcess] = {}
         try:
             for spec in specs:
                 if spec.start is WorkerProcess:
                     (worker,) = spec.arguments
-                    self._launched[worker] = SystemProcess(worker, self.system)
+                    self._launched[worker] = OSProcess(worker, self.system)
         except BaseException:
             self._drop_launched()
             raise
@@ -299,7 +299,7 @@ class WorkerSupervisor(Supervisor):
         """Drains all workers at once."""
         stop_children(reversed(list(self._children.values())), together=True)
 
-    def take(self, spec: WorkerSpec) -> SystemProcess | None:
+    def take(self, spec: WorkerSpec) -> OSProcess | None:
         """A process that was launched for this worker and that nobody has taken; its taker sees to its end."""
         return self._launched.pop(spec, None)
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from _socket import socketpair  # the plain one: `socket`'s makes gevent's sockets where that is patched
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,10 +39,9 @@ MISSED = 2.0  # heartbeats that may be missed before a worker counts as blocked 
 Status = Literal["starting", "running", "blocked", "silent", "draining"]
 
 _waitpid = get_original("os", "waitpid")
-_socketpair = get_original("socket", "socketpair")
 
 
-class SystemProcess:
+class OSProcess:
     """A worker's process from its launch to its end. Raises OSError if it can't be launched.
 
     A fresh interpreter, never a fork of this one; of this process's descriptors it gets standard output and error, and its
@@ -67,7 +67,7 @@ class SystemProcess:
         self._lag = 0.0
         self._warned = False
         self.pid = 0
-        ours, theirs = _socketpair()
+        ours, theirs = (PlainSocket(fileno=one.detach()) for one in socketpair())
         beat_in, beat_out = os.pipe()
         try:
             self.pid = _launch(spec, theirs.fileno(), beat_out)
@@ -95,7 +95,7 @@ class SystemProcess:
         hello = {
             "target": spec.target,
             "id": spec.id,
-            "path": sys.path,
+            "path": [str(folder) for folder in sys.path],
             "heartbeat": spec.heartbeat,
             "log": spec.log_level,
         }
