@@ -13,7 +13,6 @@ import gevent.socket
 import pytest
 
 from packetflow.otp import (
-    Supervisor,
     System,
     WorkerProcess,
     WorkerSupervisor,
@@ -87,10 +86,12 @@ def test_both_workers_take_connections_and_the_death_of_one_is_nothing_to_the_ot
     os.kill(dead, signal.SIGKILL)
     assert callers[dead].ask() == 0
     assert callers[alive].ask() == alive
-    until(lambda: all(one.ref is not None for one in Supervisor.which_children(supervisor)))
-    back = {info.pid for info in WorkerSupervisor.workers(supervisor).values() if info}
-    assert dead not in back
-    again = reach(port, back)
+
+    def back() -> set[int]:
+        pids = {info.pid for info in WorkerSupervisor.workers(supervisor).values() if info}
+        return pids if len(pids) == 2 and dead not in pids else set()
+
+    again = reach(port, until(back))
     for caller in [*callers.values(), *again.values()]:
         caller.close()
 

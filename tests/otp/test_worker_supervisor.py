@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from packetflow.otp import (
     ChildSpec,
     Down,
     DynamicSupervisor,
+    PacketFlowError,
     Ref,
     ServerExited,
     SpecError,
@@ -474,6 +476,63 @@ def test_it_stands_beside_gevents_subprocesses_which_wait_for_every_child() -> N
         [sys.executable, "-c", BESIDE_SUBPROCESSES], cwd=ROOT, capture_output=True, text=True, timeout=30
     )
     assert done.stdout.splitlines() == ["True False", "False True"], done.stderr
+
+
+@pytest.mark.slow
+def test_random_ends_leave_no_process_no_descriptor_and_no_caller_without_an_answer(system: System) -> None:
+    """Given callers at work, when processes and their actors are ended at random, then each call has its one outcome."""
+    rng = random.Random(4711)
+    supervisor = start(
+        system,
+        *[spec("serve", id=id, shutdown=1.0, log_level=None) for id in ("a", "b", "c")],
+        max_restarts=10_000,
+        max_seconds=1.0,
+    )
+    outcomes: list[str] = []
+    over = gevent.event.Event()
+
+    def running() -> list[Any]:
+        return [one for one in Supervisor.which_children(supervisor) if one.ref is not None]
+
+    def calls_on() -> None:
+        while not over.is_set():
+            value = rng.random()
+            try:
+                (one,) = rng.sample(running(), 1)
+                assert call(one.ref, ("echo", value), timeout=20) == value
+                outcomes.append("answered")
+            except (PacketFlowError, ValueError) as error:
+                outcomes.append(type(error).__name__)
+            gevent.sleep(rng.random() * 0.005)
+
+    callers = [gevent.spawn(calls_on) for _ in range(8)]
+    ends = 0
+    while ends < 25:
+        gevent.sleep(rng.random() * 0.1)
+        for one in rng.sample(running(), 1) if running() else ():
+            ends += 1
+            info = worker_info(one.ref)
+            match rng.randrange(5):
+                case 0:
+                    os.kill(info.pid, signal.SIGKILL)
+                case 1:
+                    os.kill(info.pid, signal.SIGTERM)
+                case 2:
+                    kill(one.ref)
+                case 3:
+                    os.kill(info.pid, signal.SIGSTOP)
+                    gevent.sleep(0.02)
+                    os.kill(info.pid, signal.SIGKILL)
+                case _:
+                    Supervisor.terminate_child(supervisor, one.id)
+                    Supervisor.restart_child(supervisor, one.id)
+    over.set()
+    gevent.joinall(callers, timeout=30)
+    assert all(one.successful() for one in callers)
+    assert outcomes.count("answered") > 100
+    assert "CallTimeout" not in outcomes, "somebody was not told that the worker had died"
+    until(lambda: len(running()) == 3)
+    until(lambda: len(children_of_this_process()) == 3)
 
 
 # ---- how it is doing ------------------------------------------------------------------------------------------------------
