@@ -40,7 +40,7 @@ from packetflow.security.access import Session
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
 from packetflow.wire.codec import Msgpack, Unencodable
-from packetflow.wire.errors import ExecutionFailed, Rejected, RequestError, Unavailable
+from packetflow.wire.errors import ExecutionFailed, Rejected, RequestError, Timeout, Unavailable
 from packetflow.wire.values import Metadata
 
 PROGRAM = "packetflow.node.worker:serve"
@@ -214,14 +214,14 @@ class ParentNode(Node):
     @contextmanager
     def nobody_joins(self, patience: float) -> Iterator[None]:
         """While this holds no worker begins to serve; one that is about to is waited for, until it can be asked like the
-        others. Raises Unavailable if that takes too long."""
+        others. Raises Timeout if that takes too long."""
         self._may_join.clear()
         try:
             end = self.clock.monotonic() + patience
             while self._still_joining():
                 if self.clock.monotonic() > end:
                     names = ", ".join(sorted(self._joining))
-                    raise Unavailable(f"{names}: still starting; nothing was changed", retry_after=1.0)
+                    raise Timeout(f"{names}: still starting; nothing was changed", retry_after=1.0)
                 gevent.sleep(TICK)
             yield
         finally:
@@ -388,7 +388,7 @@ class Everywhere(Changing):
         stalled = next((row["stalled"] for row in self._node.rows() if row["worker"] == id), 0.0)
         if isinstance(error, CallTimeout):
             why = f"its hub has been blocked for {stalled:.1f} s" if stalled else "it did not answer in time"
-            return Unavailable(f"{id}: {why}; nothing was changed", {"worker": id}, 1.0)
+            return Timeout(f"{id}: {why}; nothing was changed", {"worker": id}, 1.0)
         return Rejected(f"{id}: {error}; nothing was changed", {"worker": id, "reason": "worker_failed"})
 
 

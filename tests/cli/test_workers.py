@@ -454,6 +454,39 @@ def test_a_worker_that_comes_back_is_as_the_others_are_now_whatever_the_files_sa
 
 
 @pytest.mark.slow
+def test_a_change_that_is_made_while_a_worker_comes_back_is_in_it_too(node: Desk) -> None:
+    (node.folder / MODULE).write_text(REFUSES.replace("WORD", "refused"))
+    node.start("--workers", "2", "--set", "modules.rate_limit.config={}")
+    for action, answer in (("disable", None), ("enable", "refused")):
+        before = workers(node)
+        os.kill(before["worker-1"], signal.SIGKILL)
+        assert ask(node, f"system.module.{action}", name="rate_limit")["changed"]
+        until(lambda before=before: workers(node).get("worker-1") not in (None, before["worker-1"]))
+        with Callers(node, set(workers(node).values())) as callers:
+            assert seen_by(callers) == [answer, answer]
+
+
+@pytest.mark.slow
+def test_a_change_waits_for_no_worker_for_ever(node: Desk) -> None:
+    """Given a worker whose hub is blocked for longer than a change may take, then nobody has it, and it is told of whom."""
+    node.start("--workers", "2", "--set", "timeouts.start=1s", "--set", "timeouts.shutdown=500ms")
+    pids = workers(node)
+    with Callers(node, set(pids.values())) as callers:
+        blocking = callers[pids["worker-2"]].submit("work.block", {"seconds": 8})
+        until(lambda: states(node)["worker-2"] == "blocked")
+        ran = node("module", "disable", "rate_limit", "--json")
+        assert ran.code == 7, ran
+        error = ran.document["error"]
+        assert "worker-2: its hub has been blocked for" in error["message"]
+        assert error["message"].endswith("nothing was changed")
+        assert blocking.reply(timeout=20).error is None
+        assert ask(node, "system.module.disable", name="rate_limit")["changed"], (
+            "the refused one is over there too"
+        )
+    assert workers(node) == pids
+
+
+@pytest.mark.slow
 def test_a_worker_that_comes_back_with_newer_code_is_told_and_a_reload_makes_them_equal(node: Desk) -> None:
     node.start("--workers", "2", "--set", "modules.rate_limit.config={}")
     (node.folder / MODULE).write_text(REFUSES.replace("WORD", "newer"))
