@@ -6,8 +6,10 @@ or not at all.
 
 from __future__ import annotations
 
+import contextvars
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import gevent
 from gevent.lock import BoundedSemaphore
 
 from packetflow.node.blueprint import Blueprint
@@ -43,13 +45,30 @@ class Changing:
         self.alone = BoundedSemaphore()  # one change at a time; the others wait
 
     def run(self, change: Change, dry_run: bool) -> Any:
-        """The change as a whole; dry_run: only what it would be. Raises what refuses it; then everything is as it was."""
-        with self.alone:
-            if dry_run:
-                return self.rehearse(change)
-            answer = self.prepare(change)
-            self.commit()
-            return answer
+        """The change as a whole; dry_run: only what it would be. Raises what refuses it; then everything is as it was.
+
+        It goes on to its end where the one who asked is ended meanwhile: half a change is what nobody must leave.
+        """
+        context = contextvars.copy_context()
+        worked, outcome = gevent.spawn(context.run, self._to_its_end, change, dry_run).get()
+        if worked:
+            return outcome
+        raise outcome
+
+    def _to_its_end(self, change: Change, dry_run: bool) -> tuple[bool, Any]:
+        try:
+            with self.alone:
+                return True, self.do(change, dry_run)
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            return False, error
+
+    def do(self, change: Change, dry_run: bool) -> Any:
+        """The change, while no other is made."""
+        if dry_run:
+            return self.rehearse(change)
+        answer = self.prepare(change)
+        self.commit()
+        return answer
 
     def rehearse(self, change: Change) -> Any:
         """Whether it could be done, by the node's own checks, without starting anything. Raises what refuses it."""

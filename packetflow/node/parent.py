@@ -344,13 +344,13 @@ class Everywhere(Changing):
 
     _node: ParentNode
 
-    def run(self, change: Change, dry_run: bool) -> Any:
-        """The change as a whole. Raises what refuses it, in whichever process; then everything is as it was."""
+    def do(self, change: Change, dry_run: bool) -> Any:
+        """The change, everywhere. Raises what refuses it, in whichever process; then everything is as it was."""
         node = self._node
         timeouts = node.config.timeouts
         patience = timeouts.start + 2 * timeouts.shutdown
         packed = pack(change)
-        with self.alone, node.nobody_joins(patience):
+        with node.nobody_joins(patience):
             if dry_run:
                 answer = self.rehearse(change)
                 self._all("rehearse", packed, patience)

@@ -36,7 +36,7 @@ CALL: Final = "call"
 CAST: Final = "cast"
 DRAIN: Final = "drain"
 FAILED: Final = "failed"
-FIGURES: Final = "figures"
+METRICS: Final = "metrics"
 LOG: Final = "log"
 READY: Final = "ready"
 SEND: Final = "send"
@@ -59,7 +59,7 @@ class WorkerContext:
 
     id: as the parent's specification says. draining: set when the parent, or SIGTERM, asks for the end. drain_request: what
     the parent sent with that. on_call, on_cast, on_send: the program's own functions for what the parent calls, casts and
-    sends to this worker; each call runs in a greenlet of its own. figures: gives the numbers that the parent merges.
+    sends to this worker; each call runs in a greenlet of its own. metrics: gives the numbers that the parent merges.
     """
 
     def __init__(self, id: str, channel_socket: Any) -> None:
@@ -70,7 +70,7 @@ class WorkerContext:
         self.on_call: Callable[[Any], Any] = _nobody
         self.on_cast: Callable[[Any], Any] = _nobody
         self.on_send: Callable[[Any], Any] = _nobody
-        self.figures: Callable[[], Mapping[str, float]] = dict
+        self.metrics: Callable[[], Mapping[str, float]] = dict
         self._hub: Any = get_hub()
         self._thread = get_ident()
         self._system: System | None = None
@@ -170,8 +170,8 @@ class WorkerContext:
         match message:
             case (str(kind), request) if kind == CALL:
                 return self.on_call(request)
-            case (str(kind),) if kind == FIGURES:
-                return dict(self.figures())
+            case (str(kind),) if kind == METRICS:
+                return dict(self.metrics())
         raise ValueError(f"a worker can't answer {message!r}")
 
     def _hear(self, message: Any) -> None:
@@ -246,7 +246,9 @@ def run(
     worker = WorkerContext(hello["id"], PlainSocket(fileno=channel))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.told_to_end)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal's end is the parent's business
+    # The terminal is the parent's business: neither its end, nor a line written while another program has it, ends a worker.
+    for number in (signal.SIGHUP, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
     ticking = _begin_to_beat(heartbeat, hello["heartbeat"], worker.clock.monotonic)
     if hello["log"] is not None:
         root = logging.getLogger()

@@ -28,7 +28,7 @@ from packetflow.otp.server import GenServer
 from packetflow.otp.signals import Monitor, log
 from packetflow.otp.supervisor import Supervisor
 from packetflow.otp.worker_channel import ChannelClosed
-from packetflow.otp.worker_process import CALL, CAST, FIGURES, SEND
+from packetflow.otp.worker_process import CALL, CAST, METRICS, SEND
 
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -202,9 +202,9 @@ class WorkerProcess(GenServer):
         """How the process is doing."""
         return WorkerInfo(self._spec.id, *self._worker.health())
 
-    def figures(self, settle: Callable[[bool, Any], None]) -> None:
-        """Asks the process for its figures; settle is called with them."""
-        self._worker.channel.ask((FIGURES,), settle)
+    def metrics(self, settle: Callable[[bool, Any], None]) -> None:
+        """Asks the process for its metrics; settle is called with them."""
+        self._worker.channel.ask((METRICS,), settle)
 
     def forget(self, settle: Callable[[bool, Any], None]) -> None:
         """Nobody waits for them any more."""
@@ -263,7 +263,7 @@ def worker_info(ref: Ref) -> WorkerInfo:
 
 
 class Merged(NamedTuple):
-    """Figures of all workers together. values: by name. missing: the ids of workers that gave none."""
+    """Metrics of all workers together. values: by name. missing: the ids of workers that gave none."""
 
     values: dict[str, float]
     missing: tuple[Any, ...]
@@ -335,21 +335,21 @@ class WorkerSupervisor(Supervisor):
         return {id: greenlet.value for id, greenlet in asked.items()}
 
     @staticmethod
-    def figures(supervisor: Ref, largest: Iterable[str] = (), timeout: float = 1.0) -> Merged:
-        """The figures of all workers: summed, those named in `largest` the largest of all. They begin anew with a restart.
+    def metrics(supervisor: Ref, largest: Iterable[str] = (), timeout: float = 1.0) -> Merged:
+        """The metrics of all workers: summed, those named in `largest` the largest of all. They begin anew with a restart.
 
         timeout: seconds for all together; who gives none by then is in `missing`. Raises NoProcess.
         """
-        return merge_figures(_ask_figures(supervisor, timeout), largest)
+        return merge_metrics(_ask_metrics(supervisor, timeout), largest)
 
 
-def merge_figures(
-    figures: Mapping[Hashable, Mapping[str, float] | None], largest: Iterable[str] = ()
+def merge_metrics(
+    metrics: Mapping[Hashable, Mapping[str, float] | None], largest: Iterable[str] = ()
 ) -> Merged:
     """Numbers by name, of several, as one: the sums, or the largest of those named."""
     highest = frozenset(largest)
     values: dict[str, float] = {}
-    for each in figures.values():
+    for each in metrics.values():
         for name, value in (each or {}).items():
             if name not in values:
                 values[name] = value
@@ -357,10 +357,10 @@ def merge_figures(
                 values[name] = max(values[name], value)
             else:
                 values[name] += value
-    return Merged(values, tuple(id for id, each in figures.items() if each is None))
+    return Merged(values, tuple(id for id, each in metrics.items() if each is None))
 
 
-def _ask_figures(supervisor: Ref, timeout: float) -> dict[Hashable, Mapping[str, float] | None]:
+def _ask_metrics(supervisor: Ref, timeout: float) -> dict[Hashable, Mapping[str, float] | None]:
     asked: dict[Hashable, tuple[WorkerProcess, AsyncResult[Any], Any] | None] = {}
     for id, ref in _workers(supervisor):
         server = None if ref is None else ref._process.server
@@ -372,7 +372,7 @@ def _ask_figures(supervisor: Ref, timeout: float) -> dict[Hashable, Mapping[str,
                 outcome.set(value if worked else None)
 
             try:
-                server.figures(settle)
+                server.metrics(settle)
             except ConnectionError:
                 continue
             asked[id] = (server, outcome, settle)

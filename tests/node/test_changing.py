@@ -112,6 +112,38 @@ def test_a_second_change_is_refused_while_one_is_prepared_and_waits_where_it_is_
     assert waiting.get(timeout=5)["changed"]
 
 
+SLOW = RESTLESS.replace(
+    "    def init(self, config):\n",
+    "    def init(self, config):\n        import gevent\n\n        gevent.sleep(0.2)\n",
+)
+
+
+@pytest.mark.parametrize("way", ["killed", "out of time"])
+def test_a_change_goes_on_to_its_end_where_the_one_who_asked_is_ended(
+    way: str, project: Project, started: Start
+) -> None:
+    project.add(SHOUT)
+    node = started()
+    project.write_module("shout", "Shout", SLOW.replace("FOLDER", str(project.folder)))
+    session = node.open_session("admin", "test", operator=True)
+    timeout = 0.05 if way == "out of time" else None
+    asking = gevent.spawn(
+        node.request, "system.module.reload", {"name": "shout"}, session=session, timeout=timeout
+    )
+    gevent.sleep(0.05)
+    if way == "killed":
+        asking.kill()
+    else:
+        error = asking.get(timeout=5).error
+        assert error is not None
+        assert error.code == "timeout"
+    with gevent.Timeout(5):
+        while answer(node) != "restless":
+            gevent.sleep(0.005)
+    assert node.change_module("disable", "shout", "ana", False)["changed"]
+    assert answer(node) == "hi"
+
+
 def reread(node: Node) -> Reconfiguration:
     loaded = node.blueprint.loaded
     assert loaded is not None

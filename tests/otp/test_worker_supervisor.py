@@ -589,11 +589,11 @@ def test_one_that_must_not_be_unresponsive_is_killed_and_restarted(system: Syste
     until(lambda: WorkerSupervisor.workers(supervisor)["w"])
 
 
-def test_figures_of_all_are_merged_and_who_gives_none_is_named(system: System) -> None:
+def test_metrics_of_all_are_merged_and_who_gives_none_is_named(system: System) -> None:
     supervisor = start(
         system, spec("counts", 3, 10, id="a"), spec("counts", 4, 7, id="b"), spec("counts", 5, 99, id="c")
     )
-    assert WorkerSupervisor.figures(supervisor, largest=["peak"], timeout=10) == (
+    assert WorkerSupervisor.metrics(supervisor, largest=["peak"], timeout=10) == (
         {"served": 12, "peak": 99},
         (),
     )
@@ -601,7 +601,7 @@ def test_figures_of_all_are_merged_and_who_gives_none_is_named(system: System) -
     assert blocked is not None
     gevent.spawn(call, blocked, 1.0, timeout=None)
     until(lambda: owed(blocked) == 1)
-    assert WorkerSupervisor.figures(supervisor, largest=["peak"], timeout=0.3) == (
+    assert WorkerSupervisor.metrics(supervisor, largest=["peak"], timeout=0.3) == (
         {"served": 7, "peak": 10},
         ("c",),
     )

@@ -176,7 +176,7 @@ def floods(worker: WorkerContext, records: int, done: str) -> None:
 
 
 def counts(worker: WorkerContext, served: int, peak: int) -> None:
-    worker.figures = lambda: {"served": served, "peak": peak}
+    worker.metrics = lambda: {"served": served, "peak": peak}
     worker.on_call = time.sleep
     worker.ready()
     worker.draining.wait()
