@@ -320,8 +320,7 @@ class ParentNode(Node):
     def tree(self) -> dict[str, Any]:
         """The supervision tree, each worker's own tree below the process that stands for it."""
         found = super().tree()
-        told = self.ask_all("tree")
-        _graft(found, told)
+        _graft(found, {row["worker"]: row for row in self.rows()}, self.ask_all("tree"))
         return found
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
@@ -411,9 +410,15 @@ def _stop_quietly(supervisor: Ref) -> None:
         pass  # it has ended meanwhile: that is what was asked for
 
 
-def _graft(row: dict[str, Any], trees: Mapping[str, dict[str, Any]]) -> None:
-    if row["id"] in trees and not row["children"]:
-        row["children"] = [trees[row["id"]]]
+def _graft(
+    row: dict[str, Any], workers: Mapping[str, shapes.WorkerRow], trees: Mapping[str, dict[str, Any]]
+) -> None:
+    worker = workers.get(row["id"])
+    if worker is None:
+        for child in row["children"]:
+            _graft(child, workers, trees)
         return
-    for child in row["children"]:
-        _graft(child, trees)
+    row["pid"] = worker["pid"]
+    if row["status"] == "running":
+        row["status"] = worker["status"]
+    row["children"] = [trees[row["id"]]] if row["id"] in trees else []

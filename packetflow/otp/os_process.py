@@ -228,6 +228,8 @@ class OSProcess:
         dropped = record.pop("dropped")
         if dropped:
             log.warning("%d log records of worker %s were dropped", dropped, self._spec.id)
+        if not record:
+            return
         made = logging.makeLogRecord({**record, "worker": self._spec.id, "process": self.pid})
         logger = logging.getLogger(made.name)
         if logger.isEnabledFor(made.levelno):

