@@ -53,7 +53,7 @@ class Node:
             node.call("ticket.open", {"customer_id": "C-1001", "text": "My card was stolen"})
 
     It lives in the hub of the thread that makes it; ask it from greenlets of that thread. Several nodes in one process
-    are strangers to each other.
+    are strangers to each other. It is one process: `node.workers` counts for `packetflow start` (parent.py).
 
     config: what `load_config` gave, or a NodeConfig; without one the node has no doors to the outside and keeps its
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)

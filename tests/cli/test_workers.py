@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -288,6 +289,38 @@ def test_limits_are_divided_among_the_workers(node: Desk) -> None:
     finally:
         for client in opened:
             client.close()
+
+
+@pytest.mark.slow
+def test_http_is_shared_too_and_says_when_a_worker_is_ready(node: Desk) -> None:
+    node.start("--workers", "2")
+    pids = set(workers(node).values())
+    address = next(door["address"] for door in node.ready["doors"] if door["door"] == "http")
+
+    def post(path: str, body: str) -> Any:
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
+        try:
+            connection.request(
+                "POST" if body else "GET", path, body or None, {"content-type": "application/json"}
+            )
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    seen: set[int] = set()
+    until(lambda: seen.add(post("/capabilities/work.pid", "{}")[1]) or seen == pids)
+    assert post("/health/ready", "")[0] == 200
+    status, refused = post("/capabilities/system.stats", "{}")
+    assert (status, refused["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.slow
+def test_a_watched_file_changes_all_workers(node: Desk) -> None:
+    node.start("--workers", "2", "--watch", "--set", "modules.rate_limit.config={}")
+    with Callers(node, set(workers(node).values())) as callers:
+        (node.folder / MODULE).write_text(REFUSES.replace("WORD", "watched"))
+        until(lambda: seen_by(callers) == ["watched", "watched"])
 
 
 # ---- the whole node, asked through a worker --------------------------------------------------------------------------------
