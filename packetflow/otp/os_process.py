@@ -136,10 +136,11 @@ class OSProcess:
 
     def kill(self) -> None:
         """Ends it at once, if it still is there. It is reaped as soon as the kernel lets it go."""
-        if not self.exited:
-            self._send(signal.SIGKILL)
+        self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
+        if self.exited:
+            return  # its descriptor may be another's by now
         with contextlib.suppress(ProcessLookupError):  # gone, and not yet noticed
             signal.pidfd_send_signal(self._pidfd, number)
 
@@ -206,6 +207,12 @@ class OSProcess:
             return to_actor(answers, request, *more)
         return answers(self._spec.id, request)
 
+    def _pass_cast_on(self, message: Any) -> None:
+        try:
+            self._pass_on(self._system.cast, message)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: the log is where it is told
+            log.error("worker %s: what it cast failed here", self._spec.id, exc_info=error)
+
     def _hear(self, message: Any) -> None:
         match message:
             case (str(kind),) if kind == READY:
@@ -219,7 +226,7 @@ class OSProcess:
             case (str(kind), dict() as record) if kind == LOG:
                 self._write(record)
             case (str(kind), told) if kind == CAST:
-                gevent.spawn(self._pass_on, self._system.cast, told)
+                gevent.spawn(self._pass_cast_on, told)
             case _:
                 log.error("worker %s says what nobody understands: %r", self._spec.id, message)
 

@@ -26,6 +26,7 @@ from packetflow.otp.answers import is_orderly
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import CallTimeout, ServerExited
 from packetflow.otp.server import GenServer
+from packetflow.otp.signals import log
 from packetflow.otp.system import System
 from packetflow.otp.threads import get_ident
 from packetflow.otp.worker_channel import HIGH_WATER, Channel, PlainSocket, failed_of
@@ -134,19 +135,21 @@ class WorkerContext:
             else:
                 outcome.set_exception(value)
 
-        self._channel.wait_for_room()
-        self._channel.ask((CALL, request), settle)
+        late = gevent.Timeout.start_new(timeout)
         try:
-            return outcome.get(timeout=timeout)
-        except gevent.Timeout as late:
-            if outcome.ready() or timeout is None:
+            self._channel.wait_for_room()
+            self._channel.ask((CALL, request), settle)
+            return outcome.get()
+        except gevent.Timeout as over:
+            if over is not late or timeout is None:
                 raise
-            raise CallTimeout("the parent", timeout) from late
+            raise CallTimeout("the parent", timeout) from None
         finally:
+            late.close()
             self._channel.forget(settle)
 
     def cast(self, message: Any) -> None:
-        """Tells the parent: its `answers` is called with it, and what that returns or raises is dropped."""
+        """Tells the parent: its `answers` is called with it; what that returns is dropped, what it raises is logged there."""
         self._channel.wait_for_room()
         self._channel.tell((CAST, message))
 
@@ -181,7 +184,13 @@ class WorkerContext:
         elif kind == DRAIN:
             self.drain(value)
         else:
-            gevent.spawn(self.on_cast if kind == CAST else self.on_send, value)
+            gevent.spawn(self._take, self.on_cast if kind == CAST else self.on_send, value)
+
+    def _take(self, function: Callable[[Any], Any], message: Any) -> None:
+        try:
+            function(message)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: the log is where it is told
+            log.error("worker %s: what the parent told it failed here", self.id, exc_info=error)
 
     # ---- its life ------------------------------------------------------------------------------------------------------
 

@@ -74,10 +74,13 @@ class WorkerSpec:
                 isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9
             ):
                 raise SpecError(field, value, "a number of seconds above 0")
-        try:
-            self.pickled = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
-        except Exception as error:
-            raise SpecError("arguments", arguments, f"what pickle takes ({error})") from error
+        for field, given in (("arguments", arguments), ("drain_request", drain_request)):
+            try:
+                data = b"" if callable(given) else pickle.dumps(given, pickle.HIGHEST_PROTOCOL)
+            except Exception as error:
+                raise SpecError(field, given, f"what pickle takes ({error})") from error
+            if field == "arguments":
+                self.pickled = data
         self.target = target
         self.arguments = arguments
         self.id = id

@@ -182,6 +182,7 @@ def test_workers_ask_the_parent_while_they_start_whoever_comes_first(system: Sys
         ("target", ("no colon",), {}),
         ("target", ("a:b c",), {}),
         ("arguments", ("a:b", lambda: None), {}),
+        ("drain_request", ("a:b",), {"drain_request": [lambda: None]}),
         ("id", ("a:b",), {"id": ""}),
         ("heartbeat", ("a:b",), {"heartbeat": 0}),
         ("unresponsive_after", ("a:b",), {"unresponsive_after": True}),
@@ -688,6 +689,27 @@ def test_what_the_parent_raises_is_raised_there_and_a_late_answer_is_dropped(sys
     refused = failure_of(call, worker, (0.05, "slow"))
     assert "did not answer within 0.05 s" in str(refused)
     until(lambda: asked == ["odd", "slow"])
+
+
+def test_what_a_cast_fails_of_is_logged_on_the_side_where_it_failed(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, logger="packetflow.otp")
+
+    def answers(id: str, request: Any) -> None:
+        raise KeyError(request)
+
+    worker = single(system, "asks", id="till", answers=answers)
+    cast(worker, "unknown article")
+    send(worker, "nobody takes this")
+    until(lambda: {record.getMessage() for record in records_of("packetflow.otp", caplog)} == {
+        "worker till: what it cast failed here", "worker till: what the parent told it failed here",
+    })  # fmt: skip
+    here = {record.getMessage()[13:]: record.process for record in records_of("packetflow.otp", caplog)}
+    assert here == {
+        "what it cast failed here": os.getpid(),
+        "what the parent told it failed here": pid_of(worker),
+    }
 
 
 def test_without_answers_it_is_told_so(system: System) -> None:
