@@ -6,6 +6,7 @@ what it does is done first here, then in all workers, or not at all.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ from packetflow.node.worker import TRUSTED
 from packetflow.otp import (
     CallFailed,
     ChildSpec,
+    GenServer,
     NoProcess,
     Ref,
     ServerExited,
@@ -49,6 +51,7 @@ ASK = 2.0  # seconds for a worker to answer how it is seen
 MARGIN = 10.0  # seconds that a worker has beyond its drain and the end of its modules, before it is killed
 RESTARTS_EACH = 3  # restarts of a worker, on average ...
 WINDOW = 60.0  # ... in so many seconds, past which the node gives up
+DYING = 1.5  # seconds in which the workers of a parent that was killed give their ports back
 TICK = 0.01
 
 
@@ -84,30 +87,36 @@ class ParentNode(Node):
 
     def start(self) -> Self:
         """Start everything, the workers too; when this returns they serve. Raises what the first part that failed raised."""
-        self._home.check()
-        try:
-            self._reserve()
-        except BaseException:
-            self._end()
-            raise
         super().start()
         gevent.spawn(self._watch, self.system.monitor(WORKERS))
         return self
 
-    def _reserve(self) -> None:
-        for door in (self.config.tcp, self.config.http):
-            kind = "tcp" if door is self.config.tcp else "http"
-            if not door.enabled:
-                continue
-            shown = f"[{door.host}]:{door.port}" if ":" in door.host else f"{door.host}:{door.port}"
+    def reserve(self) -> None:
+        """Take the doors' ports, for the workers to listen on. Raises AddressInUse, ListenFailed."""
+        for kind, door in (("tcp", self.config.tcp), ("http", self.config.http)):
+            if door.enabled:
+                self._reserved[kind] = self._reserve(kind, door.host, door.port)
+
+    def _reserve(self, kind: str, host: str, port: int) -> socket.socket:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        end = self.clock.monotonic() + DYING
+        while True:
             try:
-                self._reserved[kind] = reserve_port(door.host, door.port)
+                return reserve_port(host, port)
             except socket.gaierror as error:
                 raise ListenFailed(
                     kind, shown, "no such address", f'set [{kind}] host, for example to "127.0.0.1"'
                 ) from error
             except OSError as error:
-                raise refused(kind, shown, error) from error
+                if error.errno != errno.EADDRINUSE or self.clock.monotonic() > end:
+                    raise refused(kind, shown, error) from error
+            gevent.sleep(TICK)
+
+    def release(self) -> None:
+        """Give the ports back."""
+        for reserved in self._reserved.values():
+            reserved.close()
+        self._reserved.clear()
 
     def more_children(self) -> list[ChildSpec]:
         """The workers."""
@@ -128,6 +137,7 @@ class ParentNode(Node):
         # Temporary: when they die too often it is not started again, the node ends. The window is long enough for a worker
         # that takes seconds to start, and the count high enough for all of them to be killed at one moment.
         return [
+            ChildSpec(Ports, self, id="ports"),
             WorkerSupervisor.child(
                 self._specs,
                 id=WORKERS,
@@ -135,7 +145,7 @@ class ParentNode(Node):
                 restart="temporary",
                 max_restarts=RESTARTS_EACH * self.workers,
                 max_seconds=WINDOW,
-            )
+            ),
         ]
 
     def _patience(self, drain: float) -> float:
@@ -150,12 +160,6 @@ class ParentNode(Node):
                 spec.shutdown = self._patience(self._drain)
             gevent.spawn(_stop_quietly, supervisor)
         super().stop(drain)
-
-    def _end(self) -> None:
-        super()._end()
-        for reserved in self._reserved.values():
-            reserved.close()
-        self._reserved.clear()
 
     def _watch(self, end: Any) -> None:
         end.wait()
@@ -336,6 +340,19 @@ class ParentNode(Node):
         for worker, told in self.ask_all("traces", id).items():
             found += [one._replace(data={**one.data, "worker": worker}) for one in told]
         return view.one_trace(id, found)
+
+
+class Ports(GenServer):
+    """Holds the doors' ports for as long as there are workers to listen on them."""
+
+    def init(self, node: ParentNode) -> None:
+        """Take them."""
+        self._node = node
+        node.reserve()
+
+    def terminate(self, reason: object) -> None:
+        """Give them back."""
+        self._node.release()
 
 
 class Everywhere(Changing):

@@ -8,7 +8,7 @@ Node                          one_for_one
    ├─ intelligence            one_for_all
    │  ├─ modules              dynamic: a supervisor of its own for each module
    │  └─ chain                the registry: who stands in the chain
-   ├─ workers                 of a node with workers: its processes, each with such a tree of its own
+   ├─ ports, workers          of a node with workers: its processes, each with such a tree of its own
    └─ transports              one_for_one: a listener each; started last, stopped first
 """
 

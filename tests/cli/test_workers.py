@@ -626,9 +626,20 @@ def test_the_parents_death_ends_the_workers_and_a_new_node_takes_the_same_ports(
     node.start("--workers", "2")
     pids = set(workers(node).values())
     port = tcp(node).rpartition(":")[2]
-    node.end(signal.SIGKILL)
+    with Client(tcp(node)) as client:
+        blocked = client.submit(
+            "work.block", {"seconds": 600}
+        )  # a worker whose hub can't see that its parent is gone
+        until(lambda: "blocked" in states(node).values())
+        node.end(signal.SIGKILL)
+        node.start("--workers", "2", "--set", f"tcp.port={port}")
+        assert blocked.reply(timeout=20).error is not None
     until(lambda: not any(is_there(pid) for pid in pids))
-    node.start("--workers", "2", "--set", f"tcp.port={port}")
+    second = node("start", "--workers", "2", "--set", f"tcp.port={port}")
+    assert second.code == 3
+    assert f"pid {node.ready['pid']}" in second.err, (
+        "it is told who holds the data folder, not that a port is taken"
+    )
     assert tcp(node).endswith(f":{port}")
     with Callers(node, set(workers(node).values())):
         pass
