@@ -283,7 +283,7 @@ class WorkerSupervisor(Supervisor):
         self._launched: dict[WorkerSpec, OSProcess] = {}
         try:
             for spec in specs:
-                if spec.start is WorkerProcess:
+                if _is_worker(spec):
                     (worker,) = spec.arguments
                     self._launched[worker] = OSProcess(worker, self.system)
         except BaseException:
@@ -389,6 +389,10 @@ def _ask_metrics(supervisor: Ref, timeout: float) -> dict[Hashable, Mapping[str,
     return found
 
 
+def _is_worker(spec: ChildSpec) -> bool:
+    return isinstance(spec.start, type) and issubclass(spec.start, WorkerProcess)
+
+
 def _workers(supervisor: Ref) -> list[tuple[Hashable, Ref | None]]:
     """The workers below a supervisor, read where they lie: it may be waiting for one that starts."""
     process = supervisor._process
@@ -399,7 +403,7 @@ def _workers(supervisor: Ref) -> list[tuple[Hashable, Ref | None]]:
         raise SpecError("supervisor", supervisor, "the ref of a supervisor")
     found: list[tuple[Hashable, Ref | None]] = []
     for child in server.list_children():
-        if child.spec.start is WorkerProcess:
+        if _is_worker(child.spec):
             alive = child.process is not None and child.process.current is not DEAD
             found.append((child.spec.id, child.process.ref if alive and child.process else None))
     return found

@@ -22,6 +22,7 @@ def commands() -> list[str]:
     ]
 
 
+@pytest.mark.timeout(180)
 def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     run = Cli(tmp_path)
     stopped = False

@@ -192,8 +192,9 @@ def test_requests_are_served_by_several_processes_on_one_port_and_seen_as_one_no
         "worker-2": ["desk"],
     }
     assert {row["pid"] for row in descendants(tree) if row["id"].startswith("worker-")} == pids
-    status = node("status")
-    assert f"workers  2   pid {workers(node)['worker-1']}" in status.out or "workers\t2" in status.out, status
+    for screen in ("status", "health"):
+        shown = node(screen)
+        assert all(f"pid {pid}" in shown.out for pid in pids), shown
 
 
 def load(desk: Desk, id: str) -> dict[str, Any]:
