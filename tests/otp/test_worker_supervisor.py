@@ -403,6 +403,19 @@ def test_one_that_does_not_end_in_its_time_is_killed(shutdown: Any, system: Syst
     until(lambda: not is_there(pid))
 
 
+def test_one_with_all_the_time_in_the_world_is_never_killed_by_its_supervisor(system: System) -> None:
+    supervisor = start(system, spec("deaf", shutdown="infinity"))
+    worker = child(supervisor)
+    assert worker is not None
+    pid = call(worker, "pid")
+    assert isinstance(failure_of(stop, supervisor, timeout=0.5), CallTimeout)
+    assert worker_info(worker).status == "draining"
+    assert is_there(pid)
+    kill(worker)
+    assert end_of(supervisor) in ("normal", "noproc")
+    until(lambda: not is_there(pid))
+
+
 @pytest.mark.parametrize("whom", ["the worker's actor", "the supervisor"])
 def test_a_kill_reaches_the_process(whom: str, system: System) -> None:
     supervisor = start(system, spec("deaf", restart="temporary"))
