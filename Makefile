@@ -5,13 +5,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test test-quick lint format bench docs clean
+.PHONY: run test test-compiled test-quick lint format bench docs clean
 
 run: $(STAMP)
 	@$(BIN)/packetflow start config/node.toml --try 'ticket.open customer_id=C-1001 text="My card was stolen, call me on +44 20 7946 0018"'
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
+
+# The same tests of the supervision runtime, and of a node on it, with its core compiled as a wheel holds it.
+test-compiled: build/compiled/.made
+	@PACKETFLOW_EXPECT=compiled PYTHONPATH=build/compiled:. $(BIN)/python -P -m pytest tests/otp tests/node
+
+build/compiled/.made: $(STAMP) pyproject.toml setup.py $(wildcard packetflow/otp/*.py packetflow/otp/*.pxd)
+	@rm -rf build/compiled
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled .
+	@touch $@
 
 test-quick: $(STAMP)
 	@$(BIN)/python -m pytest -m "not slow"
@@ -26,7 +35,7 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix packetflow modules examples tests bench
 	@$(BIN)/ruff format packetflow modules examples tests bench
 
-bench: $(STAMP)
+bench: $(STAMP) build/compiled/.made
 	@$(BIN)/python bench/run.py $(ONLY)
 
 docs: $(STAMP)

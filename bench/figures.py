@@ -16,17 +16,30 @@ ENVIRONMENTS = ROOT / ".bench-venvs"
 
 
 def figure(
-    name: str, ours: float, peer: float, peer_name: str, unit: str, target: float, better: str = "higher"
+    name: str,
+    ours: float,
+    peer: float,
+    peer_name: str,
+    unit: str,
+    target: float | None,
+    better: str = "higher",
 ) -> dict[str, Any]:
-    """Print one figure as a JSON line. ratio = ours / peer, both of this run; met by which way is better."""
+    """Print one figure as a JSON line. ratio = ours / peer, both of this run; met by which way is better.
+
+    target None: nothing was asked, and then `met` is None too.
+    """
     ratio = ours / peer if peer else float("inf")
-    met = ratio >= target if better == "higher" else ratio <= target
+    met = None if target is None else ratio >= target if better == "higher" else ratio <= target
     row = {
-        "name": name, "ours": round(ours, 3), "peer": round(peer, 3), "peer_name": peer_name, "unit": unit,
+        "name": name, "ours": _rounded(ours), "peer": _rounded(peer), "peer_name": peer_name, "unit": unit,
         "better": better, "ratio": round(ratio, 3), "target": target, "met": met,
     }  # fmt: skip
     print(json.dumps(row), flush=True)
     return row
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def skipped(name: str, why: str) -> None:

@@ -1,12 +1,17 @@
-"""What a server answers with, and the messages the runtime itself sends to a server."""
+"""What a server answers with, the messages the runtime itself sends to a server, and how a task ended."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
     from packetflow.otp.signals import Monitor
+    from packetflow.otp.via import Target
+
+
+T = TypeVar("T")
 
 
 class _Mark:
@@ -73,11 +78,15 @@ class Continue(Answer):
         self.reply = reply
 
 
+ANSWERS: Final = frozenset((Reply, NoReply, Stop, Continue))
+"""All of them, to be recognised by their class."""
+
+
 class Down(NamedTuple):
     """A monitored process is gone. reason: what it died of; "noproc" if it was not there."""
 
     monitor: Monitor
-    ref: Ref | str
+    ref: Target
     reason: object
 
 
@@ -86,6 +95,20 @@ class Exit(NamedTuple):
 
     ref: Ref
     reason: object
+
+
+@dataclass(frozen=True, slots=True)
+class Ok(Generic[T]):
+    """A task has this result."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A task ended without a result. reason: what it died of; of a stream that zips, (item, reason)."""
+
+    reason: Any
 
 
 def is_orderly(reason: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from greenlet import getcurrent
 
@@ -26,75 +26,80 @@ from packetflow.otp.process import (
     Worker,
 )
 from packetflow.otp.signals import die
-from packetflow.otp.threads import get_ident
-from packetflow.otp.timeouts import TimeoutClass, expire
+from packetflow.otp.threads import get_ident, run_in_thread_of
+from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
-    from packetflow.otp.ref import Ref
+    from packetflow.otp.clock import Seconds
+    from packetflow.otp.ref import M, R, Ref
+    from packetflow.otp.scheduler import Scheduler
+    from packetflow.otp.timeouts import Timeouts
     from packetflow.otp.timers import Timer
 
 _FREE = (SIGNAL, CONTINUE, IDLE)
-_new = object.__new__
+_USUAL: Final = 5.0
 
 
-def call(ref: Ref, message: Any, timeout: float | None = 5.0, *, deadline: float | None = None) -> Any:
+def call(
+    ref: Ref[M, R], message: M, timeout: Seconds | None = _USUAL, *, deadline: Seconds | None = None
+) -> R:
     """Sends a message to a server and waits for its answer.
 
     timeout: seconds (rounded up to 1, 2, 5, 10 ... ms), None for no limit. deadline: monotonic seconds, exact, besides.
     Raises NoProcess at once if nobody is there; ServerExited as soon as the server dies; CallTimeout, and then a late
-    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; WrongThread and
-    HubBlocked where waiting is not possible.
+    answer is dropped; CallCycle if the server (or whom it waits for) waits for the caller; MailboxFull; HubBlocked in the
+    hub's own greenlet. From any thread: from another one the calling thread waits, and raises ThreadGone if the system's
+    thread has ended. (`deadline` is for the system's own thread.)
     """
     try:
-        target = ref._process
+        target: Process = ref._process
     except AttributeError:
         raise TypeError(
             f"call takes a Ref, not {ref!r}; names live in a system: System.call(name, ...)"
         ) from None
-    scheduler = target.scheduler
+    scheduler: Scheduler = target.scheduler
     me = getcurrent()
     if me is not scheduler.trusted:
-        if me is scheduler.hub or get_ident() != scheduler.thread:
+        if get_ident() != scheduler.thread:
+            return run_in_thread_of(scheduler, call, (ref, message, timeout))  # type: ignore[no-any-return]
+        if me is scheduler.hub:
             scheduler.check_may_wait()
         scheduler.trusted = me  # a greenlet never changes its thread
-    monotonic = scheduler.monotonic
-    now = monotonic()
-    budget = scheduler.budget
-    if budget <= 0 or now >= scheduler.slice_end:
-        scheduler.pass_through_hub()
-        now = monotonic()
-        budget = scheduler.budget
-    scheduler.budget = budget - 1
+    budget = scheduler.budget = scheduler.budget - 1
+    if budget <= 0 or not budget & 15:
+        scheduler.mind_the_hub()
     context = me.gr_context
-    caller = me.process if me.__class__ is Worker else None
+    worker: Worker
     # What Call's constructor does, without the cost of calling it.
-    request = _new(Call)
+    request: Call = Call.__new__(Call)
     request.greenlet = me
     request.target = target
     request.message = message
+    caller: Process | None = None
+    if me.__class__ is Worker:
+        worker = me
+        caller = worker.process
     request.caller = caller
     request.context = None if context is None else context.copy()
     request.value = PENDING
-    if timeout is None:
-        waits = None
-    else:
-        waits = scheduler.timeout_classes.get(timeout) or scheduler.timeouts.find(timeout)
-        request.deadline = now + waits.seconds
     if target.current is not None or deadline is not None:
-        return _call_busy(request, timeout, deadline)
-    target.current = request
+        return _call_busy(request, timeout, deadline)  # type: ignore[no-any-return]
+    timeouts: Timeouts = scheduler.timeouts
+    if timeout is not None:
+        if timeout is not _USUAL:
+            timeouts.find(timeout)  # raises if it is none
+        request.timeout = timeout
+        before = request.before = timeouts.last
+        if before is None and not timeouts.dating:
+            timeouts.date_soon()
     pool = scheduler.pool
-    if pool:
-        worker = pool.pop()
-        worker.process = target
-        target.worker = worker
-    else:
-        worker = scheduler.worker_for(target)
-    if waits is not None:
-        pending = waits.pending
-        pending.append(request)
-        if not waits.armed:
-            waits.arm()
+    worker = pool.pop() if pool else scheduler.hire()
+    # All that may raise (a caller at the end of its recursion) is done: from here on the target waits for its worker.
+    if timeout is not None:
+        timeouts.last = request
+    target.current = request
+    worker.process = target
+    target.worker = worker
     if caller is not None:
         caller.waiting = request
     try:
@@ -103,23 +108,32 @@ def call(ref: Ref, message: Any, timeout: float | None = 5.0, *, deadline: float
             scheduler.let_others_run()
     except BaseException:
         request.value = GONE
+        request.greenlet = None
+        forget_owed(request)
         raise
     finally:
-        request.greenlet = None
         if caller is not None:
             caller.waiting = None
-        if waits is not None:
-            if pending and pending[-1] is request:
-                pending.pop()
+        if timeout is not None:
+            if timeouts.last is request:
+                timeouts.last = before
             else:
-                waits.leave(request)
+                timeouts.leave(request)
     value = request.value
     if value.__class__ is Failed:
+        forget_owed(request)
         raise_failed(value, timeout)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
-def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
+def forget_owed(request: Call) -> None:
+    """Whoever gave up is owed nothing: a server that never answers must not keep what it was asked."""
+    bonds = request.target.bonds
+    if bonds is not None:
+        bonds.owed.discard(request)
+
+
+def raise_failed(failed: Failed, timeout: Seconds | None) -> NoReturn:
     """Raises what a wait failed of; an exit reason that is an exception is the cause."""
     error = failed.error(timeout)
     reason = getattr(error, "reason", None)
@@ -128,7 +142,7 @@ def raise_failed(failed: Failed, timeout: float | None) -> NoReturn:
     raise error
 
 
-def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> Any:
+def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None) -> Any:
     target = request.target
     if target.current is None:
         target.scheduler.deliver(target, request)
@@ -139,53 +153,58 @@ def _call_busy(request: Call, timeout: float | None, deadline: float | None) -> 
             return remote.call(target.ref, request.message, timeout)
         raise NoProcess(target.ref)
     check_cycle(request.caller, target)
-    limit = target.server.mailbox_limit
+    limit = target.limit
     if limit is not None and is_full(target, limit):
         if target.server.mailbox_full != "block":
             target.bond().dropped += 1
             raise MailboxFull(target.ref, limit)
-        before = target.scheduler.monotonic()
-        wait_for_room(request.caller, target, timeout, deadline)
-        if timeout is not None:
-            spent = target.scheduler.monotonic() - before
-            until = before + timeout
+        if timeout is not None:  # it holds for both waits together
+            until = target.scheduler.monotonic() + timeout
             deadline = until if deadline is None else min(deadline, until)
-            timeout = max(0.0, timeout - spent)
+        wait_for_room(request.caller, target, timeout, deadline)
+        try:
+            check_cycle(request.caller, target)  # while this one waited, the target may have called it
+        except CallCycle:
+            let_in_next(target, limit)
+            raise
     target.scheduler.deliver(target, request)
     if limit is not None:
         let_in_next(target, limit)
     return wait(request, timeout, deadline)
 
 
-def wait(request: Call, timeout: float | None, deadline: float | None = None) -> Any:
+def wait(request: Call, timeout: Seconds | None, deadline: Seconds | None = None) -> Any:
     """Waits until a delivered call, or what is like it, has its value. Raises what it failed of."""
     scheduler = request.target.scheduler
     caller = request.caller
-    waits: TimeoutClass | None = None
+    timeouts = scheduler.timeouts
     alarm: Timer | None = None
-    if timeout is not None:
-        waits = scheduler.timeouts.find(timeout)
-        waits.enter(request)
-    if deadline is not None and (waits is None or deadline < request.deadline):
-        alarm = scheduler.timers.at(deadline, expire, request)
-    if caller is not None:
-        caller.waiting = request
+    entered = False
     try:
+        if timeout is not None:
+            timeouts.enter(request, timeout)
+            entered = True
+        if deadline is not None:
+            alarm = scheduler.timers.at(deadline, expire, request)
+        if caller is not None:
+            caller.waiting = request
         while request.value is PENDING:
             scheduler.let_others_run()
     except BaseException:
         request.value = GONE
+        forget_owed(request)
         raise
     finally:
         request.greenlet = None
         if caller is not None:
             caller.waiting = None
-        if waits is not None:
-            waits.leave(request)
+        if entered:
+            timeouts.leave(request)
         if alarm is not None:
             alarm.cancel()
     value = request.value
     if value.__class__ is Failed:
+        forget_owed(request)
         raise_failed(value, timeout)
     return value
 
@@ -196,13 +215,17 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         return
     chain = [caller.ref, target.ref]
     at = target
+    seen = {target}
     while at is not caller:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
             return
-        at = waiting.target
+        at = waiting.towards(caller)
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
+        if at in seen:
+            return  # others wait for one another, such as a supervisor for the child that it stops and that calls it
+        seen.add(at)
         chain.append(at.ref)
     raise CallCycle(tuple(chain))
 
@@ -211,25 +234,50 @@ def check_cycle(caller: Process | None, target: Process) -> None:
 
 
 def is_full(target: Process, limit: int) -> bool:
-    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count."""
+    """Whether a bounded mailbox takes no more. What the runtime itself sends does not count.
+
+    One that drops its oldest is never full: room is made here.
+    """
     mailbox = target.mailbox
     if mailbox is None or len(mailbox) < limit:
         return False
-    counted = sum(
-        1 for item in mailbox if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
-    )
-    return counted >= limit
+    counted = [
+        place
+        for place, item in enumerate(mailbox)
+        if not (isinstance(item, Job) or (item.__class__ is tuple and item[0] in _FREE))
+    ]
+    if len(counted) < limit:
+        return False
+    if target.server.mailbox_full != "drop_oldest":
+        return True
+    oldest = mailbox[counted[0]]
+    del mailbox[counted[0]]
+    target.bond().dropped += 1
+    if isinstance(oldest, Call):
+        error = MailboxFull(target.ref, limit)
+        turn.answer(oldest, Failed(lambda timeout: error))
+    return False
 
 
 def wait_for_room(
-    caller: Process | None, target: Process, timeout: float | None, deadline: float | None
+    caller: Process | None, target: Process, timeout: Seconds | None, deadline: Seconds | None
 ) -> None:
-    """Waits until a bounded mailbox takes another message."""
-    limit = target.server.mailbox_limit
+    """Waits until a bounded mailbox takes another message. Raises CallCycle too where it has to wait once more."""
+    limit = target.limit
     while limit is not None and target.current is not DEAD and is_full(target, limit):
-        turnstile = Call(getcurrent(), target, None, caller, None, 0.0)
+        check_cycle(caller, target)
+        turnstile = Call(getcurrent(), target, None, caller, None)
         target.bond().senders.append(turnstile)
-        wait(turnstile, timeout, deadline)
+        try:
+            wait(turnstile, timeout, deadline)
+        except BaseException:
+            bonds = target.bonds
+            if bonds is not None:
+                if turnstile in bonds.senders:
+                    bonds.senders.remove(turnstile)
+                else:
+                    let_in_next(target, limit)  # its turn had come, and it can't take it
+            raise
     if target.current is DEAD:
         raise NoProcess(target.ref)
 
@@ -243,24 +291,26 @@ def let_in_next(target: Process, limit: int) -> None:
 # ---- telling ----------------------------------------------------------------------------------------------------------
 
 
-def cast(ref: Ref, message: Any) -> None:
+def cast(ref: Ref[M, Any], message: M) -> None:
     """Sends a message to `handle_cast`. Never waits, never fails: the dead get nothing. From any thread."""
     target = ref._process
     scheduler = target.scheduler
     if get_ident() != scheduler.thread:
         scheduler.hub.loop.run_callback_threadsafe(_tell, target, CAST, message)
     elif target.current is None:
-        target.current = (CAST, message)
         scheduler.enqueue(target)
+        target.current = (CAST, message)
+    elif target.mailbox is not None and target.limit is None:
+        target.mailbox.append((CAST, message))
     else:
         _tell(target, CAST, message)
 
 
-def send(ref: Ref, message: Any, block: bool = False) -> None:
+def send(ref: Ref[M, Any], message: M, block: bool = False) -> None:
     """Sends a message to `handle_info`. From any thread. The dead get nothing.
 
     block: where the mailbox is bounded and full, its `mailbox_full` counts ("block" waits, "fail" raises MailboxFull);
-    otherwise the message is dropped and counted.
+    otherwise a message is dropped and counted: this one, or the oldest if `mailbox_full` is "drop_oldest".
     """
     target = ref._process
     scheduler = target.scheduler
@@ -270,7 +320,7 @@ def send(ref: Ref, message: Any, block: bool = False) -> None:
         scheduler.hub.loop.run_callback_threadsafe(_tell, target, INFO, message)
         return
     if block and target.current is not None and target.current is not DEAD:
-        limit = target.server.mailbox_limit
+        limit = target.limit
         if limit is not None and is_full(target, limit):
             policy = target.server.mailbox_full
             if policy == "fail":
@@ -296,7 +346,7 @@ def _tell(target: Process, kind: int, message: Any) -> None:
             remote.tell(target.ref, "cast" if kind == CAST else "send", message)
         return
     if current is not None:
-        limit = target.server.mailbox_limit
+        limit = target.limit
         if limit is not None and is_full(target, limit):
             target.bond().dropped += 1
             return
@@ -313,6 +363,8 @@ def reply(caller: Call, value: Any) -> None:
         bonds = caller.target.bonds
         if bonds is not None:
             bonds.owed.discard(caller)
+            if bonds.trace is not None:
+                bonds.trace.replied(caller, value)
         turn.answer(caller, value)
 
 
@@ -323,6 +375,7 @@ class StopRequest(Job):
     """Asks a server to stop in order. message is the reason."""
 
     __slots__ = ()
+    outlives_its_caller = True
 
     def perform(self, process: Process) -> Any:
         """Stops; the one who asked is let go when it is dead."""
@@ -339,11 +392,15 @@ def waiting_for(target: Process, kind: type[Job], message: Any) -> Job:
         message,
         me.process if me.__class__ is Worker else None,
         None if context is None else context.copy(),
-        0.0,
     )
 
 
-def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> None:
+def _interrupt(target: Process, reason: object) -> None:
+    task: Any = target.server
+    task.interrupt(target, reason)
+
+
+def stop(ref: Ref, reason: object = "normal", timeout: Seconds | None = None) -> None:
     """Stops a server in order: after the messages before, `terminate(reason)`. Returns when it is dead.
 
     Raises NoProcess if nobody is there, ServerExited if it died of something else, CallTimeout if it takes longer than
@@ -353,9 +410,13 @@ def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> N
     target.scheduler.check_may_wait()
     if target.current is DEAD:
         raise NoProcess(ref)
+    if timeout is not None:
+        target.scheduler.timeouts.find(timeout)  # a wrong one is told before anything is stopped
     request = waiting_for(target, StopRequest, reason)
     check_cycle(request.caller, target)
     target.scheduler.deliver(target, request)
+    if target.server.is_task:
+        _interrupt(target, reason)
     try:
         wait(request, timeout)
     except ServerExited as error:
@@ -363,7 +424,7 @@ def stop(ref: Ref, reason: object = "normal", timeout: float | None = None) -> N
             raise
 
 
-def stop_or_kill(target: Process, reason: object, seconds: float | None) -> None:
+def stop_or_kill(target: Process, reason: object, seconds: Seconds | None) -> None:
     """A supervisor's way to end a child: in order, ahead of what waits in its mailbox unless it traps exits; killed after
     `seconds` (None: never). When this returns the child is dead."""
     if target.current is DEAD:
@@ -385,10 +446,12 @@ def post_stop(target: Process, reason: object) -> Call | None:
         target.mailbox.appendleft(request)
     else:
         target.scheduler.deliver(target, request)
+    if server.is_task:
+        _interrupt(target, reason)
     return request
 
 
-def await_stop(target: Process, request: Call | None, seconds: float | None) -> None:
+def await_stop(target: Process, request: Call | None, seconds: Seconds | None) -> None:
     """Waits for the end of what `post_stop` began."""
     if request is None:
         return

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from packetflow.otp.errors import SpecError
 from packetflow.otp.server import GenServer
+from packetflow.otp.via import Name, Via
 
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
@@ -63,7 +64,7 @@ class ChildSpec:
 
     start: a GenServer or Supervisor class (started with *arguments), or a callable that starts one itself and returns
     its ref (or None: ignored). id: by default the name, else the class's or callable's name; unique in a Supervisor.
-    name: registered in the system.
+    name: registered in the system, or by a registry: its `via(key)`.
     restart: "permanent" always, "transient" after an abnormal exit, "temporary" never.
     shutdown: seconds for an orderly end, then killed; "brutal_kill" at once; "infinity". By default 5 s, for
     supervisors "infinity". significant: its own end may end the supervisor, see auto_shutdown.
@@ -89,7 +90,7 @@ class ChildSpec:
         start: type[GenServer] | Callable[..., Any],
         *arguments: Any,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         restart: Restart = "permanent",
         shutdown: float | Literal["brutal_kill", "infinity"] | None = None,
         significant: bool = False,
@@ -99,11 +100,12 @@ class ChildSpec:
     ) -> None:
         is_server = isinstance(start, type) and issubclass(start, GenServer)
         if not is_server and (isinstance(start, type) or not callable(start)):
-            raise SpecError(
-                "start", start, "a GenServer class, a Supervisor class, or a callable that starts one"
-            )
-        if name is not None and (not isinstance(name, str) or not name):
-            raise SpecError("name", name, "a text that is not empty, or None")
+            accepted = "a GenServer class, a Supervisor class, or a callable that starts one"
+            if hasattr(start, "child"):
+                accepted = f"{start.__name__}.child(...), which gives the specification itself"
+            raise SpecError("start", start, accepted)
+        if name is not None and not isinstance(name, Via) and (not isinstance(name, str) or not name):
+            raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
         if name is not None and not is_server:
             raise SpecError("name", name, "None where start is a callable: it gives the name itself")
         if restart not in RESTARTS:
@@ -146,6 +148,17 @@ class ChildSpec:
         self.backoff = backoff
         self.options = options or {}
         self.type = kind
+
+    def without_arguments(self) -> ChildSpec:
+        """The same without its arguments: what is kept of a temporary child, which is never started again."""
+        if not self.arguments and not self.options:
+            return self
+        kept: ChildSpec = object.__new__(ChildSpec)
+        kept.start, kept.arguments, kept.options = self.start, (), {}
+        kept.id, kept.name, kept.type = self.id, self.name, self.type
+        kept.restart, kept.shutdown, kept.significant = self.restart, self.shutdown, self.significant
+        kept.start_timeout, kept.backoff = self.start_timeout, self.backoff
+        return kept
 
     def __repr__(self) -> str:
         return f"<ChildSpec {self.id} {self.restart}>"

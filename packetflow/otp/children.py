@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import gevent
 
-from packetflow.otp.answers import is_orderly
+from packetflow.otp import turn
+from packetflow.otp.answers import Exit, NoReply, is_orderly
 from packetflow.otp.calls import await_stop, call, post_stop
 from packetflow.otp.child_spec import ChildSpec
-from packetflow.otp.errors import ChildError, NameTaken, PacketFlowError, SpecError, StartFailed
-from packetflow.otp.process import DEAD, SIGNAL, Process
+from packetflow.otp.errors import (
+    CallTimeout,
+    ChildError,
+    NameTaken,
+    PacketFlowError,
+    SpecError,
+    StartFailed,
+    reason_text,
+)
+from packetflow.otp.process import DEAD, SIGNAL, Failed, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
-from packetflow.otp.signals import die
+from packetflow.otp.signals import die, log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Target, locate
 
 if TYPE_CHECKING:
     from packetflow.otp.timers import Timer
 
+_LONGEST = 500  # characters of a reason in a log line
 Status = Literal["running", "undefined", "restarting", "backoff"]
 
 
@@ -45,6 +57,14 @@ class Child:
         else:
             process.child = self
             self.status = "running"
+            if self.spec.restart == "temporary":
+                self.spec = self.spec.without_arguments()
+
+    @property
+    def info(self) -> ChildInfo:
+        """Its line of `which_children`."""
+        ref = None if self.process is None else self.process.ref
+        return ChildInfo(self.spec.id, ref, self.spec.type, self.status)
 
     def forget_backoff(self) -> None:
         """A restart that waits is off."""
@@ -71,6 +91,50 @@ class ChildCount(NamedTuple):
     workers: int
 
 
+class SupervisorReport(NamedTuple):
+    """What a supervisor has to say of a child, as OTP's supervisor reports; the `report` of a log record.
+
+    context: "child_terminated" (it ended, and that was not asked for), "start_error" (it did not start, or come back),
+    "shutdown_error" (it was to stop and ended otherwise, "killed" when its time was over), "shutdown" (the supervisor
+    gives up). reason: what it died of.
+    """
+
+    supervisor: Ref
+    context: Literal["child_terminated", "start_error", "shutdown_error", "shutdown"]
+    reason: object
+    id: Any
+    ref: Ref | None
+    restart: str
+    shutdown: float | str
+    type: Literal["worker", "supervisor"]
+
+
+def report(
+    supervisor: Ref,
+    context: Literal["child_terminated", "start_error", "shutdown_error", "shutdown"],
+    reason: object,
+    spec: ChildSpec,
+    ref: Ref | None,
+) -> None:
+    """Writes a SupervisorReport into the log."""
+    if log.isEnabledFor(logging.ERROR):
+        text = reason_text(reason)
+        log.error(
+            "%s: %s: child %s %s(%s): %s",
+            supervisor,
+            context,
+            spec.id,
+            "" if ref is None else f"{ref} ",
+            spec.restart,
+            text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…",
+            extra={
+                "report": SupervisorReport(
+                    supervisor, context, reason, spec.id, ref, spec.restart, spec.shutdown, spec.type
+                )
+            },
+        )
+
+
 class ChildExit(NamedTuple):
     """To a supervisor: this child is dead."""
 
@@ -93,9 +157,9 @@ class Refusal:
         self.error = error
 
 
-def ask(supervisor: Ref, request: tuple[Any, ...], timeout: float | None) -> Any:
-    """A request to a supervisor. Raises what it refuses with."""
-    answer = call(supervisor, request, timeout)
+def ask(supervisor: Target, request: tuple[Any, ...], timeout: float | None) -> Any:
+    """A request to a supervisor, which an actor may also name. Raises what it refuses with."""
+    answer = call(locate(supervisor), request, timeout)
     if isinstance(answer, Refusal):
         raise answer.error
     return answer
@@ -130,7 +194,7 @@ def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ..
         raise StartFailed(str(spec.id), "timeout") from None
     except (StartFailed, NameTaken):
         raise
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise StartFailed(str(spec.id), error) from error
     if ref is None:
         return None
@@ -146,7 +210,7 @@ def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ..
     return ref
 
 
-def stop_children(children: Iterable[Child], together: bool) -> None:
+def stop_children(supervisor: Ref, children: Iterable[Child], together: bool) -> None:
     """Ends children, each by its `shutdown`. together: all at once, else each after the one before."""
     begun: deque[Any] = deque()
     try:
@@ -171,19 +235,24 @@ def stop_children(children: Iterable[Child], together: bool) -> None:
                 continue
             begun.append((child, process, request, None if shutdown == "infinity" else shutdown))
             if not together:
-                _settle(begun)
-        _settle(begun)
+                _settle(supervisor, begun)
+        _settle(supervisor, begun)
     finally:
         for _, process, _, _ in begun:
             die(process, "killed")  # only if this supervisor itself is being ended
 
 
-def _settle(begun: deque[Any]) -> None:
+def _settle(supervisor: Ref, begun: deque[Any]) -> None:
     while begun:
         child, process, request, seconds = begun[0]
         await_stop(process, request, seconds)
         child.process = None
         begun.popleft()
+        if request.value.__class__ is Failed:
+            error = request.value.error(None)
+            reason = "killed" if isinstance(error, CallTimeout) else getattr(error, "reason", error)
+            if not is_orderly(reason) or (reason == "normal" and child.spec.restart == "permanent"):
+                report(supervisor, "shutdown_error", reason, child.spec, process.ref)
 
 
 def wants_restart(spec: ChildSpec, reason: object) -> bool:
@@ -221,11 +290,27 @@ class Overseer(GenServer):
         self._process.scheduler.deliver(self._process, (SIGNAL, ChildExit(process, reason)))
 
     def handle_call(self, request: Any, caller: Any) -> Any:
-        """Answers the requests that the class's methods send."""
+        """Answers the requests that the class's methods send. What else somebody calls with is that one's error."""
+        handler = None
+        if isinstance(request, tuple) and request and isinstance(request[0], str):
+            handler = getattr(self, f"_on_{request[0]}", None)
+        if handler is None:
+            refused = SpecError("request", request, "what the supervisor's own methods send")
+            turn.answer(caller, Failed(lambda timeout: refused))
+            return NoReply()
         try:
-            return getattr(self, f"_on_{request[0]}")(*request[1:])
+            return handler(*request[1:])
         except (ChildError, SpecError, StartFailed) as error:
             return Refusal(error)
+
+    def handle_cast(self, message: Any) -> None:
+        """Nobody has to cast to a supervisor; it is told in the log and ends nothing."""
+        log.error("%s got an unexpected cast: %s", self.ref, turn.brief(message))
+
+    def unexpected(self, message: Any) -> None:
+        """What came to `handle_info` and means nothing. Exit signals of strangers are ignored silently, as in OTP."""
+        if not isinstance(message, Exit | ChildExit | TryAgain):
+            log.error("%s got an unexpected message: %s", self.ref, turn.brief(message))
 
     def list_children(self) -> list[Child]:
         """The children in the order of their start, as they stand; to be read, not changed."""
@@ -239,16 +324,17 @@ class Overseer(GenServer):
         """Its children, by id."""
         return {str(child.spec.id): child.status for child in self.list_children()}
 
+    def _named(self, child: Hashable) -> Child:
+        raise NotImplementedError
+
     def _on_which_children(self) -> list[ChildInfo]:
-        return [
-            ChildInfo(
-                child.spec.id,
-                None if child.process is None else child.process.ref,
-                child.spec.type,
-                child.status,
-            )
-            for child in self.list_children()
-        ]
+        return [child.info for child in self.list_children()]
+
+    def _on_which_child(self, child: Hashable) -> ChildInfo:
+        return self._named(child).info
+
+    def _on_get_childspec(self, child: Hashable) -> ChildSpec:
+        return self._named(child).spec
 
     def _on_count_children(self) -> ChildCount:
         children = self.list_children()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeAlias
+
+Seconds: TypeAlias = float
+"""A time somebody asks for, in seconds; not yet checked."""
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
-from packetflow.otp.answers import Stop
+from packetflow.otp.answers import UNSET, Stop, is_orderly
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart, check_options, check_spec
 from packetflow.otp.children import (
     Child,
@@ -16,16 +16,17 @@ from packetflow.otp.children import (
     Overseer,
     TryAgain,
     ask,
+    report,
     start_child,
     stop_children,
     wants_restart,
 )
-from packetflow.otp.errors import ChildNotFound, SpecError, StartFailed, TooManyChildren, reason_text
+from packetflow.otp.errors import ChildNotFound, SpecError, StartFailed, TooManyChildren
 from packetflow.otp.process import SIGNAL
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
-from packetflow.otp.signals import log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -48,7 +49,7 @@ class DynamicSupervisor(Overseer):
         max_restarts: int = 3,
         max_seconds: float = 5.0,
         extra_arguments: tuple[Any, ...] = (),
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
     ) -> Ref:
         """Starts one without children. extra_arguments come before each child's own. Raises SpecError, NameTaken."""
@@ -62,7 +63,7 @@ class DynamicSupervisor(Overseer):
         cls,
         *,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         max_children: int | None = None,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
@@ -96,23 +97,54 @@ class DynamicSupervisor(Overseer):
         }
 
     @staticmethod
-    def start_child(supervisor: Ref, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
+    def start_child(supervisor: Target, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
         """Starts a child. Returns its ref, None if it ignored (and is forgotten). Raises SpecError, TooManyChildren,
         StartFailed."""
         return ask(supervisor, ("start_child", spec), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def terminate_child(supervisor: Ref, child: Ref, timeout: float | None = None) -> None:
+    def terminate_child(supervisor: Target, child: Ref, timeout: float | None = None) -> None:
         """Stops a child and forgets it. Raises ChildNotFound."""
         ask(supervisor, ("terminate_child", child), timeout)
 
     @staticmethod
-    def which_children(supervisor: Ref, timeout: float | None = None) -> list[ChildInfo]:
+    def upgrade(
+        supervisor: Target,
+        *,
+        max_children: int | None = UNSET,
+        max_restarts: int = UNSET,
+        max_seconds: float = UNSET,
+        extra_arguments: tuple[Any, ...] = UNSET,
+        timeout: float | None = None,
+    ) -> None:
+        """Gives a running one new options, as a code change of Elixir's does; its children stay, also where
+        `max_children` is fewer. Options that are not given stay. Raises SpecError, and then nothing has changed."""
+        options = {
+            "max_children": max_children,
+            "max_restarts": max_restarts,
+            "max_seconds": max_seconds,
+            "extra_arguments": extra_arguments,
+        }
+        given = {option: value for option, value in options.items() if value is not UNSET}
+        ask(supervisor, ("upgrade", given), timeout)
+
+    @staticmethod
+    def get_childspec(supervisor: Target, child: Ref, timeout: float | None = None) -> ChildSpec:
+        """The specification of a child, without its arguments where it is temporary. Raises ChildNotFound."""
+        return ask(supervisor, ("get_childspec", child), timeout)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def which_child(supervisor: Target, child: Ref, timeout: float | None = None) -> ChildInfo:
+        """One of its children. Raises ChildNotFound."""
+        return ask(supervisor, ("which_child", child), timeout)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def which_children(supervisor: Target, timeout: float | None = None) -> list[ChildInfo]:
         """Its children; ref is None while one is being restarted."""
         return ask(supervisor, ("which_children",), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def count_children(supervisor: Ref, timeout: float | None = None) -> ChildCount:
+    def count_children(supervisor: Target, timeout: float | None = None) -> ChildCount:
         """How many there are."""
         return ask(supervisor, ("count_children",), timeout)  # type: ignore[no-any-return]
 
@@ -121,15 +153,21 @@ class DynamicSupervisor(Overseer):
     def init(self, **options: Any) -> Any:
         """Nobody to start yet."""
         options = self._options(**options)
-        self._max_children: int | None = options["max_children"]
-        self._extra: tuple[Any, ...] = options["extra_arguments"]
         self._intensity = Intensity(options["max_restarts"], options["max_seconds"])
+        self._take(options)
         # By the number of the ref; that of one being restarted stays its old one until it is back.
         self._children: dict[int, Child] = {}
 
+    def _take(self, options: dict[str, Any]) -> None:
+        self._effective = options
+        self._max_children: int | None = options["max_children"]
+        self._extra: tuple[Any, ...] = options["extra_arguments"]
+        self._intensity.limit = options["max_restarts"]
+        self._intensity.seconds = options["max_seconds"]
+
     def terminate(self, reason: object) -> None:
         """Stops all children at once."""
-        stop_children(self._children.values(), together=True)
+        stop_children(self.ref, self._children.values(), together=True)
         self._children.clear()
 
     def list_children(self) -> list[Child]:
@@ -143,6 +181,8 @@ class DynamicSupervisor(Overseer):
             child = self._children.get(number)
             if child is not None and child.process is message.process:
                 child.process = None
+                if child.spec.restart == "permanent" or not is_orderly(message.reason):
+                    report(self.ref, "child_terminated", message.reason, child.spec, message.process.ref)
                 if wants_restart(child.spec, message.reason):
                     return self._restart(number, child, message.process.started)
                 del self._children[number]
@@ -151,14 +191,15 @@ class DynamicSupervisor(Overseer):
                 if child is message.child and child.process is None:
                     child.alarm = None
                     return self._bring_back(number, child)
+        else:
+            self.unexpected(message)
         return None
 
     def _restart(self, number: int, child: Child, started: float) -> Any:
         now = self._process.scheduler.monotonic()
         child.status = "restarting"
         if self._intensity.exceeded(now):
-            log.error("%s: its children died too often: giving up", self.ref)
-            return Stop("shutdown")
+            return self._give_up(child)
         backoff = child.spec.backoff
         if backoff is None:
             return self._bring_back(number, child)
@@ -169,6 +210,10 @@ class DynamicSupervisor(Overseer):
         child.failures += 1
         return None
 
+    def _give_up(self, child: Child) -> Stop:
+        report(self.ref, "shutdown", "reached_max_restart_intensity", child.spec, None)
+        return Stop("shutdown")
+
     def _again(self, child: Child) -> None:
         self._process.scheduler.deliver(self._process, (SIGNAL, TryAgain(child)))
 
@@ -177,14 +222,12 @@ class DynamicSupervisor(Overseer):
         try:
             process = start_child(self._process, child.spec, self._extra + child.spec.arguments)
         except StartFailed as error:
-            log.error(
-                "%s: child %s did not come back: %s", self.ref, child.spec.id, reason_text(error.reason)
-            )
+            report(self.ref, "start_error", error.reason, child.spec, None)
             now = self._process.scheduler.monotonic()
             if child.spec.backoff is not None:
                 return self._restart(number, child, now)
             if self._intensity.exceeded(now):
-                return Stop("shutdown")
+                return self._give_up(child)
             self._again(child)
             return None
         self._children.pop(number, None)
@@ -211,8 +254,18 @@ class DynamicSupervisor(Overseer):
         return process.ref
 
     def _on_terminate_child(self, ref: Ref) -> None:
-        child = self._children.get(ref.id) if ref.node == self.system.name else None
-        if child is None or ref.incarnation != self.system.incarnation:
-            raise ChildNotFound(ref)
-        stop_children([child], together=False)
+        child = self._named(ref)
+        stop_children(self.ref, [child], together=False)
         del self._children[ref.id]
+
+    def _on_upgrade(self, given: dict[str, Any]) -> None:
+        self._take(self._options(**{**self._effective, **given}))
+
+    def _named(self, child: Any) -> Child:
+        if not isinstance(child, Ref):
+            raise SpecError("child", child, "a Ref: a dynamic supervisor knows its children by their refs")
+        system = self.system
+        found = self._children.get(child.id)
+        if found is None or child.node != system.name or child.incarnation != system.incarnation:
+            raise ChildNotFound(child)
+        return found

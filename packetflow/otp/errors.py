@@ -8,16 +8,32 @@ PacketFlowError                code, message for people
 │  ├─ ServerExited             the server died first; reason is what it died of
 │  ├─ CallTimeout              not answered in time; the server lives on
 │  ├─ CallCycle                it would wait for itself: chain
-│  └─ MailboxFull              the server's mailbox is bounded and full
+│  ├─ MailboxFull              the server's mailbox is bounded and full
+│  ├─ TaskExited               the awaited task died: reason, also the cause
+│  └─ AwaitTimeout             the awaited task has not ended in time; it runs on
 ├─ StartFailed                 `init` raised, stopped or overran: reason, path
 ├─ NameTaken                   the name has a holder: name, holder
+│  └─ AlreadyRegistered        the key of a registry has one: registry, key, holder
+├─ NotRegistered               somebody does not hold the key: registry, key
 ├─ SpecError                   a child specification or option is wrong: field, given, accepted
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
 ├─ WorkerFailed                a worker process raised: kind, text, traceback
+├─ BadReturn                   a state machine's callback returned what it may not: given, reason
+├─ BadAction                   an action of it is none, or is not one there: given, reason
+├─ OffloadError                offloaded work has no result
+│  ├─ PoolFull  PoolClosed     it was not taken
+│  ├─ OffloadTimeout           not done in time
+│  ├─ OffloadFailed            it raised what can't be handed on
+│  └─ ProcessDied              the process that did it died: status
 ├─ WrongThread                 the system belongs to another thread
+├─ ThreadGone                  the thread a system lived in has ended
+├─ NotTheOwner                 only the one who started a task may await it
+├─ AlreadyAwaited              a task is awaited once
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
+
+HandlerOverrun is a BaseException besides: what the watchdog raises inside a handler that holds the hub.
 """
 
 from __future__ import annotations
@@ -26,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
+    from packetflow.otp.via import Target
 
 
 class PacketFlowError(Exception):
@@ -38,12 +55,16 @@ class PacketFlowError(Exception):
 
 
 def reason_text(reason: object) -> str:
-    """An exit reason as one line for people."""
-    if isinstance(reason, PacketFlowError):
-        return str(reason)
-    if isinstance(reason, BaseException):
-        return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
-    return str(reason) if isinstance(reason, str) else repr(reason)
+    """An exit reason as one line for people; one whose text raises is told as such."""
+    try:
+        if isinstance(reason, PacketFlowError):
+            return str(reason)
+        if isinstance(reason, BaseException):
+            text = str(reason)
+            return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+        return str(reason) if isinstance(reason, str) else repr(reason)
+    except Exception as error:  # noqa: BLE001 - whoever tells of a crash must not crash of it
+        return f"<{type(reason).__name__}, whose text raises {type(error).__name__}>"
 
 
 class CallFailed(PacketFlowError):
@@ -54,7 +75,7 @@ class CallFailed(PacketFlowError):
 
     code = "unavailable"
 
-    def __init__(self, text: str, ref: Ref | str, reason: object) -> None:
+    def __init__(self, text: str, ref: Target, reason: object) -> None:
         super().__init__(text)
         self.ref = ref
         self.reason = reason
@@ -63,14 +84,14 @@ class CallFailed(PacketFlowError):
 class NoProcess(CallFailed):
     """Nobody is there: the target is dead, or no one holds the name."""
 
-    def __init__(self, ref: Ref | str) -> None:
+    def __init__(self, ref: Target) -> None:
         super().__init__(f"{ref}: no such process (noproc)", ref, "noproc")
 
 
 class ServerExited(CallFailed):
     """The server died before it answered. `reason` is what it died of; an exception is also the cause of this one."""
 
-    def __init__(self, ref: Ref | str, reason: object) -> None:
+    def __init__(self, ref: Target, reason: object) -> None:
         super().__init__(f"{ref} exited before it answered: {reason_text(reason)}", ref, reason)
 
 
@@ -79,7 +100,7 @@ class CallTimeout(CallFailed):
 
     code = "timeout"
 
-    def __init__(self, ref: Ref | str, timeout: float) -> None:
+    def __init__(self, ref: Target, timeout: float) -> None:
         super().__init__(f"{ref} did not answer within {timeout:g} s", ref, "timeout")
         self.timeout = timeout
 
@@ -106,6 +127,25 @@ class MailboxFull(CallFailed):
         self.limit = limit
 
 
+class TaskExited(CallFailed):
+    """The awaited task died. `reason` is what it died of; an exception is also the cause of this one."""
+
+    code = "execution_failed"
+
+    def __init__(self, ref: Ref | None, reason: object) -> None:
+        super().__init__(f"the task {ref} exited: {reason_text(reason)}", ref or "task", reason)
+
+
+class AwaitTimeout(CallFailed):
+    """The awaited task has not ended within `timeout` seconds. It runs on; await it again, or shut it down."""
+
+    code = "timeout"
+
+    def __init__(self, ref: Ref | None, timeout: float | None) -> None:
+        super().__init__(f"the task {ref} has not ended within {timeout:g} s", ref or "task", "timeout")
+        self.timeout = timeout
+
+
 class StartFailed(PacketFlowError):
     """A process did not start. `reason` is what its `init` raised or stopped with, or "timeout".
 
@@ -126,8 +166,30 @@ class NameTaken(PacketFlowError):
 
     def __init__(self, name: str, holder: Ref) -> None:
         super().__init__(f"the name {name!r} is held by {holder}")
-        self.name = name
+        self.name: object = name
         self.holder = holder
+
+
+class AlreadyRegistered(NameTaken):
+    """A registry of unique keys has a holder of this key already, who may be the one that asks."""
+
+    def __init__(self, registry: str, key: object, holder: Ref) -> None:
+        PacketFlowError.__init__(self, f"registry {registry}: the key {key!r} is held by {holder}")
+        self.registry = registry
+        self.name = self.key = key
+        self.holder = holder
+
+
+class NotRegistered(PacketFlowError):
+    """The registry has no such key of this actor."""
+
+    code = "not_found"
+
+    def __init__(self, registry: str, key: object, ref: Ref) -> None:
+        super().__init__(f"registry {registry}: the key {key!r} is not held by {ref}")
+        self.registry = registry
+        self.key = key
+        self.ref = ref
 
 
 class SpecError(PacketFlowError):
@@ -226,8 +288,52 @@ class WorkerFailed(PacketFlowError):
         return type(self), (self.kind, self.text, self.traceback)
 
 
+class BadReturn(PacketFlowError):
+    """A state machine's callback returned what it may not, or a state that is none.
+
+    given: what it returned. reason: OTP's word, such as "bad_return_from_state_function".
+    """
+
+    code = "execution_failed"
+
+    def __init__(self, text: str, given: object, reason: str) -> None:
+        super().__init__(text)
+        self.given = given
+        self.reason = reason
+
+
+class BadAction(BadReturn):
+    """An action that a state machine's callback returned is none, or is not one there. given: the action."""
+
+
+class NotTheOwner(PacketFlowError):
+    """A task was awaited, yielded, shut down or ignored by somebody who did not start it."""
+
+    def __init__(self, task: object, what: str = "the task") -> None:
+        super().__init__(
+            f"{what} {task} belongs to another: only the actor or greenlet that started it may await it"
+        )
+        self.task = task
+
+
+class AlreadyAwaited(PacketFlowError):
+    """A task was awaited twice; its result was given out, or it was shut down or ignored."""
+
+    def __init__(self, task: object) -> None:
+        super().__init__(
+            f"the task {task} was awaited, shut down or ignored before; its result is given out once"
+        )
+        self.task = task
+
+
 class WrongThread(PacketFlowError):
     """A system was used from a thread other than its hub's."""
+
+
+class ThreadGone(PacketFlowError):
+    """The thread that a system lived in has ended, and all of it with the thread."""
+
+    code = "unavailable"
 
 
 class HubBlocked(PacketFlowError):
@@ -236,3 +342,72 @@ class HubBlocked(PacketFlowError):
 
 class NotAnActor(PacketFlowError):
     """Something only an actor can do was asked for outside of one."""
+
+
+class HandlerOverrun(BaseException):
+    """Raised by the watchdog inside a handler that holds the hub longer than its limit; its actor dies of it.
+
+    A BaseException, so that `except Exception` does not swallow it. seconds: how long it held the hub.
+    """
+
+    def __init__(self, seconds: float, limit: float) -> None:
+        super().__init__(f"the handler held the hub for {seconds:.1f} s; its limit is {limit:g} s")
+        self.seconds = seconds
+        self.limit = limit
+
+
+class OffloadError(PacketFlowError):
+    """Work that was given to a pool has no result. `work` names it."""
+
+    code = "unavailable"
+
+    def __init__(self, work: str, text: str) -> None:
+        super().__init__(text)
+        self.work = work
+
+
+class PoolFull(OffloadError):
+    """As many as may wait for the pool wait already."""
+
+    code = "overloaded"
+
+    def __init__(self, work: str, pool: str, waiting: int) -> None:
+        super().__init__(work, f"{pool} is full: {work} would be behind {waiting} that wait")
+
+
+class PoolClosed(OffloadError):
+    """The pool is closed, or was closed before the work was done."""
+
+    def __init__(self, work: str, pool: str) -> None:
+        super().__init__(work, f"{pool} is closed: {work} has no result")
+
+
+class OffloadTimeout(OffloadError):
+    """Not done within `timeout` seconds. In a thread it goes on, and its result is dropped; a process is killed."""
+
+    code = "timeout"
+
+    def __init__(self, work: str, timeout: float) -> None:
+        super().__init__(work, f"{work} was not done within {timeout:g} s")
+        self.timeout = timeout
+
+
+class OffloadFailed(OffloadError):
+    """It raised something that can't be raised here: SystemExit and the like, or what no pickle can carry."""
+
+    code = "execution_failed"
+
+    def __init__(self, work: str, what: str) -> None:
+        super().__init__(work, f"{work} failed: {what}")
+
+
+class ProcessDied(OffloadError):
+    """The process died while it did the work. status: its exit code, minus the signal's number if one ended it; None if
+    it could not be learnt."""
+
+    code = "execution_failed"
+
+    def __init__(self, work: str, status: int | None) -> None:
+        how = "" if status is None else f" (signal {-status})" if status < 0 else f" (exit code {status})"
+        super().__init__(work, f"the process that did {work} died{how}")
+        self.status = status

@@ -1,11 +1,12 @@
-"""Looking inside: the tree as data, one process's figures, its state, and a change of its code.
+"""Looking inside: the tree as data, one process's figures, its state, and a change of it or of its code.
 
 The figures are read where they lie, so that a busy server answers too; the state is asked for in the server's turn.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from packetflow.otp.calls import check_cycle, wait, waiting_for
 from packetflow.otp.children import Child, Overseer
@@ -13,7 +14,7 @@ from packetflow.otp.errors import NoProcess, SpecError
 from packetflow.otp.process import DEAD, Call, Job, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
-from packetflow.otp.turn import brief
+from packetflow.otp.turn import brief, start_idling
 
 
 class Branch(NamedTuple):
@@ -47,7 +48,7 @@ class Statistics(NamedTuple):
     """What one process has done. dropped: messages that its bounded mailbox refused."""
 
     ref: Ref
-    status: Literal["idle", "busy"]
+    status: Literal["idle", "busy", "suspended"]
     mailbox: int
     handled: int
     dropped: int
@@ -60,18 +61,18 @@ class Statistics(NamedTuple):
 
 def tree(ref: Ref) -> Branch:
     """A process and everybody below it. Raises NoProcess if it is dead."""
-    process = _living(ref)
+    process = living(ref)
     return _branch(process.label(), process, "running", 0, "worker")
 
 
 def statistics(ref: Ref) -> Statistics:
     """One process's figures. Raises NoProcess if it is dead."""
-    process = _living(ref)
+    process = living(ref)
     bonds = process.bonds
     waiting = process.waiting
     return Statistics(
         ref,
-        "idle" if process.current is None else "busy",
+        "idle" if process.current is None else "suspended" if is_suspended(process) else "busy",
         0 if process.mailbox is None else len(process.mailbox),
         process.handled,
         0 if bonds is None else bonds.dropped,
@@ -83,51 +84,118 @@ def statistics(ref: Ref) -> Statistics:
     )
 
 
-def get_state(ref: Ref, timeout: float | None = 5.0) -> dict[str, Any]:
-    """A server's state by its `get_state`, read between two messages. Raises what `call` raises."""
-    return _visit(ref, _GetState, None, timeout)  # type: ignore[no-any-return]
+def get_state(ref: Ref, timeout: float | None = 5.0) -> Any:
+    """A server's state by its `get_state`, read between two messages: its attributes; (state, data) of a state machine.
+    Of a task, at once. Raises what `call` raises, and what `get_state` raises."""
+    server = living(ref).server
+    if server.is_task:
+        return server.get_state()
+    return visit(ref, _GetState, None, timeout)
+
+
+def replace_state(ref: Ref, function: Callable[[Any], Any], timeout: float | None = 5.0) -> Any:
+    """Gives a server, between two messages, the state that `function` makes of the one it has. Returns it.
+
+    The state is what `get_state` shows: attributes; (state, data) of a state machine. For repairs of a running system, as
+    OTP's `sys:replace_state`. If the function raises, so does this, and nothing has changed. Raises SpecError for a
+    supervisor (see `Supervisor.upgrade`), and what `call` raises.
+    """
+    if isinstance(living(ref).server, Overseer):
+        raise SpecError("ref", ref, "a server that is no supervisor; see upgrade")
+    return visit(ref, _ReplaceState, function, timeout)
 
 
 def change_code(ref: Ref, cls: type[GenServer], timeout: float | None = 5.0) -> None:
     """Puts a new class in the place of a server's, between two messages; ref, name, links and mailbox stay.
 
     The new one's `code_change(old_version, state)` takes the state over. If it raises, the caller gets that and the old
-    one goes on. Raises what `call` raises.
+    one goes on. A supervisor's place takes a supervisor of its kind, whose children are upgraded (see
+    `Supervisor.upgrade`). Raises SpecError, and what `call` raises.
     """
-    if not (isinstance(cls, type) and issubclass(cls, GenServer)) or issubclass(cls, Overseer):
-        raise SpecError("cls", cls, "a GenServer class, no supervisor")
-    _visit(ref, _ChangeCode, cls, timeout)
+    if not (isinstance(cls, type) and issubclass(cls, GenServer)):
+        raise SpecError("cls", cls, "a GenServer class")
+    if living(ref).server.is_task:
+        raise SpecError("ref", ref, "a server's; a task has no code to change")
+    if _kind_of_supervisor(cls) is not _kind_of_supervisor(type(living(ref).server)):
+        raise SpecError("cls", cls, "a class of the same kind: a supervisor follows a supervisor only")
+    visit(ref, _ChangeCode, cls, timeout)
 
 
-def _visit(ref: Ref, kind: type[Job], message: Any, timeout: float | None) -> Any:
-    process = _living(ref)
+def _kind_of_supervisor(cls: type) -> type | None:
+    return next((base for base in cls.__mro__ if Overseer in base.__bases__), None)
+
+
+# ---- system messages -------------------------------------------------------------------------------------------------
+
+
+class SystemMessage(Job):
+    """A message to the runtime inside a server. Done between two messages, also while the server is suspended; it is no
+    message to the server, so that an idle timeout goes on."""
+
+    __slots__ = ()
+    suspends: ClassVar[bool] = False
+
+    def perform(self, process: Process) -> Any:
+        """Answers it."""
+        try:
+            self.value = self.answer(process)
+        finally:
+            bonds = process.bonds
+            if bonds is not None and bonds.idle_timer is not None and bonds.idle_mark == process.handled:
+                start_idling(process, max(0.0, bonds.idle_due - process.scheduler.monotonic()))
+
+    def answer(self, process: Process) -> Any:
+        """What who asked gets; what it raises, that one gets."""
+        raise NotImplementedError
+
+
+def visit(ref: Ref, kind: type[SystemMessage], message: Any, timeout: float | None) -> Any:
+    """Sends a system message and waits for its answer. Raises what `call` raises."""
+    process = living(ref)
     process.scheduler.check_may_wait()
+    if timeout is not None:
+        process.scheduler.timeouts.find(timeout)
     job = waiting_for(process, kind, message)
     check_cycle(job.caller, process)
     process.scheduler.deliver(process, job)
     return wait(job, timeout)
 
 
-class _GetState(Job):
+class _GetState(SystemMessage):
     __slots__ = ()
 
-    def perform(self, process: Process) -> Any:
-        self.value = process.server.get_state()
+    def answer(self, process: Process) -> Any:
+        return process.server.get_state()
 
 
-class _ChangeCode(Job):
+class _ReplaceState(SystemMessage):
     __slots__ = ()
 
-    def perform(self, process: Process) -> Any:
+    def answer(self, process: Process) -> Any:
+        return process.server.replace_state(self.message)
+
+
+class _ChangeCode(SystemMessage):
+    __slots__ = ()
+
+    def answer(self, process: Process) -> Any:
         old = process.server
         new: GenServer = self.message()
         new._process = process
-        new.code_change(type(old).version, dict(old.__dict__))
+        new.take_over(old)
         process.server = new
-        self.value = None
+        process.limit = new.mailbox_limit
+        if process.bonds is not None and process.bonds.trace is not None:
+            process.bonds.trace.follow(new)
 
 
-def _living(ref: Ref) -> Process:
+def is_suspended(process: Process) -> bool:
+    """Whether `suspend` holds it."""
+    return isinstance(process.current, SystemMessage) and process.current.suspends
+
+
+def living(ref: Ref) -> Process:
+    """The process of a ref. Raises NoProcess if it is dead."""
     process = ref._process
     if process.current is DEAD:
         raise NoProcess(ref)
@@ -161,7 +229,8 @@ def _child(child: Child) -> Branch:
     spec = child.spec
     process = child.process
     if process is None or process.current is DEAD:
-        return Branch(spec.id, spec.name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
+        name = None if spec.name is None else str(spec.name)
+        return Branch(spec.id, name, None, spec.type, child.status, child.restarts, 0, 0, 0.0, None, ())
     return _branch(spec.id, process, child.status, child.restarts, spec.type)
 
 

@@ -63,7 +63,7 @@ class OSProcess:
         self._changed = Event()  # ready, or exited
         self._over = Event()
         self._began = monotonic()
-        self._beat: float | None = None  # until the first one its start is the supervisor's to judge
+        self._beat: float | None = None  # until it is ready its start is the supervisor's to judge
         self._lag = 0.0
         self._warned = False
         self.pid = 0
@@ -217,6 +217,8 @@ class OSProcess:
         match message:
             case (str(kind),) if kind == READY:
                 self._ready = True
+                if self._beat is None:
+                    self._beat = self._monotonic()
                 self._changed.set()
             case (str(kind), WorkerFailed() as failed) if kind == FAILED:
                 self._told = failed

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from greenlet import greenlet
 
-from packetflow.otp.answers import UNSET, _Mark
+from packetflow.otp.answers import _Mark
+from packetflow.otp.ordered import OrderedSet
+from packetflow.otp.ref import Ref
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
-    from packetflow.otp.ref import Ref
+    from packetflow.otp.debugging import Trace
+    from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
+    from packetflow.otp.state_events import Expiry
     from packetflow.otp.timers import Timer
 
 DEAD: Final[Any] = _Mark("DEAD")
@@ -49,24 +53,37 @@ class Call:
     Handlers get it as `caller`: pass it to `reply`, compare it, keep it; read nothing but `ref`.
     """
 
-    __slots__ = ("caller", "context", "deadline", "greenlet", "message", "target", "value")
+    __slots__ = (
+        "before",
+        "caller",
+        "context",
+        "deadline",
+        "greenlet",
+        "message",
+        "target",
+        "timeout",
+        "value",
+    )
+
+    outlives_its_caller: ClassVar[bool] = False  # done also where nobody waits for it any more
+
+    timeout: float  # as it was asked for; only where the wait is bounded
+    before: Any  # the open call made before this one; see timeouts
+    deadline: float  # set once the clock was read for it
 
     def __init__(
-        self,
-        waiting: greenlet | None,
-        target: Process,
-        message: Any,
-        caller: Process | None,
-        context: Any,
-        deadline: float,
+        self, waiting: greenlet | None, target: Process, message: Any, caller: Process | None, context: Any
     ) -> None:
         self.greenlet = waiting
         self.target = target
         self.message = message
         self.caller = caller
         self.context = context
-        self.deadline = deadline
         self.value: Any = PENDING
+
+    def towards(self, caller: Process) -> Process:
+        """Whom the waiting one waits for. Who waits for several, waits for `caller` if it is one of them."""
+        return self.target
 
     @property
     def ref(self) -> Ref | None:
@@ -91,13 +108,15 @@ class Job(Call):
 
     def failed(self, process: Process, error: BaseException) -> bool:
         """What `perform` raised. Returns whether it is settled; else the server crashes of it."""
+        if not isinstance(error, Exception):
+            return False  # SystemExit and the like are for nobody else's greenlet
         if self.value is PENDING:
             self.value = Failed(lambda timeout: error)
         return True
 
 
 class Bonds:
-    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders."""
+    """What few processes have: links, monitors, calls answered later, an idle timeout, waiting senders, a trace."""
 
     __slots__ = (
         "dropped",
@@ -109,32 +128,39 @@ class Bonds:
         "monitors",
         "owed",
         "senders",
+        "timeouts",
+        "trace",
     )
 
     def __init__(self) -> None:
-        self.links: set[Process] = set()
-        self.monitors: set[Monitor] = set()  # of me, by others
-        self.monitoring: set[Monitor] = set()  # of others, by me
-        self.owed: set[Call] = set()  # taken, and to be answered later
+        self.links: OrderedSet[Process] = OrderedSet()
+        self.monitors: OrderedSet[Monitor] = OrderedSet()  # of me, by others
+        self.monitoring: OrderedSet[Monitor] = OrderedSet()  # of others, by me
+        self.owed: OrderedSet[Call] = OrderedSet()  # taken, and to be answered later
         self.senders: deque[Call] = deque()  # wait for room in my mailbox
         self.dropped = 0
+        self.trace: Trace | None = None  # who is told of each message, see debugging
         self.idle_timer: Timer | None = None
         self.idle_due = 0.0
         self.idle_mark = -1
+        self.timeouts: dict[Any, Expiry] | None = None  # a state machine's
 
 
 class Process:
     """An actor as the runtime sees it."""
 
     __slots__ = (
+        "_ref",
         "bonds",
         "child",
         "current",
         "handled",
+        "limit",
         "mailbox",
         "name",
+        "number",
         "parent",
-        "ref",
+        "registries",
         "scheduler",
         "server",
         "started",
@@ -142,13 +168,12 @@ class Process:
         "worker",
     )
 
-    ref: Ref
-
     def __init__(
         self, scheduler: Scheduler, server: GenServer, parent: Process | None, started: float
     ) -> None:
         self.scheduler = scheduler
         self.server = server
+        self.limit = server.mailbox_limit
         self.parent = parent
         self.started = started
         self.current: Any = None
@@ -158,7 +183,19 @@ class Process:
         self.bonds: Bonds | None = None
         self.name: str | None = None
         self.child: Child | None = None  # what its supervisor knows of it
+        self.registries: tuple[RegistryTable, ...] | None = None  # that have keys of it, or are kept by it
         self.handled = 0
+        self.number = 0
+        self._ref: Ref | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """Its address, made when somebody first asks: few tasks are ever asked for theirs."""
+        ref = self._ref
+        if ref is None:
+            system = self.scheduler.system
+            ref = self._ref = Ref(system.name, self.number, system.incarnation, self)
+        return ref
 
     def bond(self) -> Bonds:
         """Its bonds, made when first needed."""
@@ -168,8 +205,20 @@ class Process:
         return bonds
 
     def label(self) -> str:
-        """What people call it: its name, else its class; "" for a stand-in."""
-        return self.name or type(self.server).__name__
+        """What people call it: its name, else its class or a task's function; "" for a stand-in."""
+        if self.name is not None:
+            return self.name
+        server: Any = self.server
+        return str(server.label()) if server.is_task else type(server).__name__
+
+
+class _Absent:
+    """Stands where a server would be."""
+
+    mailbox_limit = None
+
+
+_ABSENT: Final[Any] = _Absent()
 
 
 class Nobody(Process):
@@ -178,8 +227,8 @@ class Nobody(Process):
     __slots__ = ()
 
     def __init__(self, scheduler: Scheduler, ref: Ref) -> None:
-        super().__init__(scheduler, UNSET, None, 0.0)
-        self.ref = ref
+        super().__init__(scheduler, _ABSENT, None, 0.0)
+        self._ref = ref
         self.current = DEAD
 
     def label(self) -> str:
@@ -190,6 +239,7 @@ class Nobody(Process):
 class Worker(greenlet):  # type: ignore[misc]
     """A greenlet that handles messages: now of this process, then of another."""
 
-    __slots__ = ("process",)
+    __slots__ = ("hires", "process")
 
-    process: Process | None
+    process: Any  # the Process, or None while it is parked
+    hires: int  # how many workers hired one another before it

@@ -11,30 +11,40 @@ if TYPE_CHECKING:
 class Ref:
     """The address of a process: a small immutable value.
 
+    Ref[M, R], for a type checker only (ref.pyi): it may be sent an M, and answers a call with an R.
     node: the name of the system it lives in. id: a number that system gives out once. incarnation: which start of that
     system it was, so that a ref from before a restart reaches nobody. Refs with these three the same are equal; a
     restarted child has another id, so a stale ref never reaches the newcomer.
     """
 
-    __slots__ = ("_process", "id", "incarnation", "node")
-
-    node: str
-    id: int
-    incarnation: int
-    # Who is meant, or a stand-in of the system for somebody dead or elsewhere. Not compared, not serialised.
-    _process: Process
+    __slots__ = ("_id", "_incarnation", "_node", "_process")
 
     def __init__(self, node: str, id: int, incarnation: int, process: Process) -> None:
-        _set_node(self, node)
-        _set_id(self, id)
-        _set_incarnation(self, incarnation)
-        _set_process(self, process)
+        self._node = node
+        self._id = id
+        self._incarnation = incarnation
+        # Who is meant, or a stand-in of the system for somebody dead or elsewhere. Not compared, not serialised.
+        self._process = process
 
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"a Ref can't be changed ({name})")
+    @property
+    def node(self) -> str:
+        """The name of the system it lives in."""
+        return self._node
 
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"a Ref can't be changed ({name})")
+    @property
+    def id(self) -> int:
+        """Its number, which that system gives out once."""
+        return self._id
+
+    @property
+    def incarnation(self) -> int:
+        """Which start of that system it was."""
+        return self._incarnation
+
+    @classmethod
+    def __class_getitem__(cls, types: Any) -> Any:
+        """Types cost nothing at run time: Ref[int, str] is Ref."""
+        return cls
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -47,11 +57,11 @@ class Ref:
         return self.key() < other.key()
 
     def __hash__(self) -> int:
-        return hash((self.node, self.id, self.incarnation))
+        return hash((self._node, self._id, self._incarnation))
 
     def key(self) -> tuple[str, int, int]:
         """What it is as plain data: (node, incarnation, id). `System.ref_from(key)` is the way back."""
-        return (self.node, self.incarnation, self.id)
+        return (self._node, self._incarnation, self._id)
 
     def __copy__(self) -> Ref:
         return self
@@ -64,11 +74,4 @@ class Ref:
 
     def __repr__(self) -> str:
         label = self._process.label()
-        return f"<{label} {self.node}/{self.id}>" if label else f"<{self.node}/{self.id}>"
-
-
-# The slots' own setters pass by __setattr__, which refuses everybody else.
-_set_node = Ref.__dict__["node"].__set__
-_set_id = Ref.__dict__["id"].__set__
-_set_incarnation = Ref.__dict__["incarnation"].__set__
-_set_process = Ref.__dict__["_process"].__set__
+        return f"<{label} {self._node}/{self._id}>" if label else f"<{self._node}/{self._id}>"

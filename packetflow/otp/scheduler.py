@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.hub import get_hub
-from greenlet import GreenletExit, getcurrent
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from packetflow.otp import turn
-from packetflow.otp.answers import Answer
+from packetflow.otp.answers import ANSWERS
 from packetflow.otp.errors import HubBlocked, WrongThread
 from packetflow.otp.process import CAST, CONTINUE, DEAD, IDLE, PENDING, Call, Job, Process, Worker
+from packetflow.otp.signals import die
 from packetflow.otp.threads import get_ident
 from packetflow.otp.timeouts import Timeouts
 from packetflow.otp.timers import Timers
@@ -31,14 +32,18 @@ BUDGET = 256
 SLICE = 0.005
 PARKED = 512
 AGAIN = 1.0
+HIRES = 4
+DEEP = 48
 
 
 class Scheduler:
     """What the processes of one system share. Belongs to one hub, and so to one thread."""
 
     __slots__ = (
+        "_beginner",
         "budget",
         "count",
+        "drawn",
         "dying",
         "flushing",
         "hub",
@@ -51,7 +56,6 @@ class Scheduler:
         "slice_end",
         "system",
         "thread",
-        "timeout_classes",
         "timeouts",
         "timers",
         "trusted",
@@ -65,7 +69,6 @@ class Scheduler:
         self.thread = get_ident()
         self.timers = Timers(self.hub.loop, monotonic)
         self.timeouts = Timeouts(self)
-        self.timeout_classes = self.timeouts.by_asked
         self.trusted: Any = None  # the greenlet that called last, and may
         self.pool: list[Worker] = []
         self.workers = 0
@@ -74,10 +77,13 @@ class Scheduler:
         self.flushing = False
         self.budget = BUDGET
         self.slice_end = 0.0
+        self.drawn = False  # a simulation draws who goes on after an answer
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
         self.dying: deque[tuple[Process, object]] = deque()
         self.lingering: dict[Worker, Process] = {}
+        self._beginner = greenlet(_begin_workers)
+        self._beginner.switch()
 
     # ---- who may ----------------------------------------------------------------------------------------------------
 
@@ -101,17 +107,22 @@ class Scheduler:
 
     def enqueue(self, job: Process | Call) -> None:
         """Lets a process with a message, or one who has its answer, go on soon."""
-        self.run_queue.append(job)
+        # What may raise (a caller at the end of its recursion) stands before what can't be taken back.
         if not self.flushing:
-            self.flushing = True
-            self.hub.loop.run_callback(self._flush)
+            self.flush_soon()
+        self.run_queue.append(job)
+
+    def flush_soon(self) -> None:
+        """Has the hub let those in the queue go on."""
+        self.hub.loop.run_callback(self._flush)
+        self.flushing = True
 
     def deliver(self, process: Process, item: Any) -> None:
         """Puts a message into a mailbox, whatever its bound; a dead process gets nothing."""
         current = process.current
         if current is None:
-            process.current = item
             self.enqueue(process)
+            process.current = item
         elif current is not DEAD:
             if process.mailbox is None:
                 process.mailbox = deque()
@@ -119,21 +130,36 @@ class Scheduler:
 
     def worker_for(self, process: Process) -> Worker:
         """A worker that will handle `process.current` when it is switched to."""
-        worker = self.pool.pop() if self.pool else self._hire()
+        worker: Worker = self.pool.pop() if self.pool else self.hire()
         worker.process = process
         process.worker = worker
         return worker
 
-    def _hire(self) -> Worker:
+    def hire(self) -> Worker:
+        """A new worker.
+
+        A greenlet begins with the recursion depth and on the C stack of whoever switches to it first. So one that is
+        hired by somebody deep, or by a worker that was hired by a worker, is begun by a greenlet that stands high up:
+        else a long chain of calls would overflow, and a worker would have little recursion left for all its life.
+        """
+        me = getcurrent()
+        hires = me.hires + 1 if me.__class__ is Worker else 0
+        if hires >= HIRES or _is_deep():
+            worker: Worker = self._beginner.switch(self, me)
+            hires = 0
+        else:
+            worker = Worker(self.work, self.hub)
+            worker.process = None
+        worker.hires = hires
         self.workers += 1
         if self.workers == PARKED + 1:
             self.timers.after(AGAIN, self._dismiss)
-        return Worker(self.work, self.hub)
+        return worker
 
     def _dismiss(self, _: object) -> None:
         # A burst is over when its workers lie in the pool; those above the usual number end.
         while len(self.pool) > PARKED:
-            self.pool.pop().throw(GreenletExit)
+            self._end(self.pool.pop())
         if self.workers > PARKED:
             self.timers.after(AGAIN, self._dismiss)
 
@@ -144,7 +170,13 @@ class Scheduler:
         self.trusted = None
         while self.pool:
             worker = self.pool.pop()
-            self.hub.loop.run_callback(worker.throw, GreenletExit)
+            self.hub.loop.run_callback(self._end, worker)
+
+    def _end(self, worker: Worker) -> None:
+        if worker:
+            worker.throw(GreenletExit)
+        else:
+            self.workers -= 1  # hired for a start that came to nothing, and never begun
 
     def _flush(self) -> None:
         self.budget = BUDGET
@@ -180,6 +212,11 @@ class Scheduler:
         if self.budget <= 0 or not self._switch_to_next(self.run_queue):
             self.hub.switch()
 
+    def mind_the_hub(self) -> None:
+        """Lets the hub have its turn if it is due: the budget is spent, or the slice of time is over."""
+        if self.budget <= 0 or self.monotonic() >= self.slice_end:
+            self.pass_through_hub()
+
     def pass_through_hub(self) -> None:
         """The hub's turn: I/O and timers. The calling greenlet goes on afterwards."""
         self.check_may_wait()
@@ -206,10 +243,15 @@ class Scheduler:
         """The life of a worker: handle the message at hand, then the next that somebody has, else wait in the pool."""
         me: Worker = getcurrent()
         try:
+            if me.process is None:  # begun by the greenlet for that: back to it, until there is a message
+                self._beginner.switch(me)
             self._work(me)
         except GreenletExit:
             pass  # it was parked and is not needed any more
-        except BaseException:  # noqa: BLE001 - a fault of the loop itself must not end the hub
+        except BaseException as error:  # noqa: BLE001 - a fault of the loop itself must not end the hub
+            process = me.process
+            if process is not None and process.worker is me:
+                die(process, error)
             self.hub.handle_error(me, *sys.exc_info())
         finally:
             self.workers -= 1
@@ -219,30 +261,33 @@ class Scheduler:
             me.process = None
 
     def _work(self, me: Worker) -> None:
-        pool, queue, hub = self.pool, self.run_queue, self.hub
-        process: Any = me.process
+        pool: list[Worker] = self.pool
+        queue, hub = self.run_queue, self.hub
+        process: Process = me.process
         while True:
             item = process.current
+            kind = item.__class__
             waiting = None
             try:
-                if item.__class__ is Call:
-                    me.gr_context = item.context
-                    result = process.server.handle_call(item.message, item)
+                if kind is Call:
+                    request: Call = item
+                    me.gr_context = request.context
+                    result = process.server.handle_call(request.message, request)
                     if process.current is not item:
                         return  # killed meanwhile
-                    if isinstance(result, Answer):
+                    if result.__class__ in ANSWERS:
                         waiting = turn.obey(process, item, result)
-                    elif item.value is PENDING:
-                        item.value = result
-                        waiting = item.greenlet
-                elif item.__class__ is tuple:
+                    elif request.value is PENDING:
+                        request.value = result
+                        waiting = request.greenlet
+                elif kind is tuple:
                     me.gr_context = None
-                    kind = item[0]
-                    if kind == CAST:
+                    sort = item[0]
+                    if sort == CAST:
                         result = process.server.handle_cast(item[1])
-                    elif kind == CONTINUE:
+                    elif sort == CONTINUE:
                         result = process.server.handle_continue(item[1])
-                    elif kind == IDLE:
+                    elif sort == IDLE:
                         result = process.server.handle_info("timeout")
                     else:
                         result = process.server.handle_info(item[1])
@@ -252,14 +297,13 @@ class Scheduler:
                         turn.obey(process, None, result)
                 else:
                     me.gr_context = item.context
-                    job: Job = item
-                    result = job.perform(process)
+                    result = item.perform(process)
                     if process.current is not item and me in self.lingering:
                         return  # killed meanwhile; an `init` that ends its own process goes on here
                     if result is not None:
-                        turn.obey(process, job, result)
-                    elif job.value is not PENDING:
-                        waiting = job.greenlet
+                        turn.obey(process, item, result)
+                    elif item.value is not PENDING:
+                        waiting = item.greenlet
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is a crash of its actor
                 if process.current is not item:
                     return
@@ -267,24 +311,35 @@ class Scheduler:
                 if isinstance(item, Job) and item.value is not PENDING:
                     waiting = item.greenlet
                 del error
-            result = None
-            if process.current is DEAD:
+            current = process.current
+            if current is DEAD:
                 if me in self.lingering:
                     return
             else:
                 process.handled += 1
-                if process.current is item and process.mailbox is None:
+                if current is not item:  # it continues
+                    more = True
+                elif process.mailbox is None:
                     process.current = None
                     process.worker = None
-                elif process.current is not item or turn.advance(process):
+                    more = False
+                else:
+                    more = turn.advance(process)
+                if more:
                     if waiting is None:
-                        self.budget -= 1
-                        if self.budget > 0 and self.monotonic() < self.slice_end:
+                        budget = self.budget = self.budget - 1
+                        if budget & 15 and budget > 0:
+                            continue
+                        if budget > 0 and self.monotonic() < self.slice_end:
                             continue
                         self.budget = 0
                     process.worker = None
                     self.enqueue(process)
-            item = None
+            if self.drawn and waiting is not None:
+                self.enqueue(item)
+                waiting = None
+            # A parked worker must not keep what it handled last.
+            item = current = result = request = None  # type: ignore[assignment]
 
             # The one who waits goes on at once; else whoever is next; else the hub.
             me.process = None
@@ -296,10 +351,11 @@ class Scheduler:
                 while queue and self.budget > 0:
                     other = queue.popleft()
                     if other.__class__ is Process:
-                        if other.current is DEAD:
+                        process = other
+                        if process.current is DEAD:
                             continue
-                        me.process = other
-                        other.worker = me
+                        me.process = process
+                        process.worker = me
                     elif other.greenlet is None:
                         continue
                     else:
@@ -307,6 +363,7 @@ class Scheduler:
                     self.budget -= 1
                     found = True
                     break
+                other = None
                 if not found:
                     pool.append(me)
                     hub.switch()
@@ -314,3 +371,23 @@ class Scheduler:
                     pool.append(me)
                     waiting.switch()
             process = me.process
+
+
+def _begin_workers() -> None:
+    # The life of the greenlet that begins workers; it holds nothing while it waits.
+    back: Any = getcurrent().parent
+    worker: Any = None
+    while True:
+        scheduler, back = back.switch(worker)
+        worker = Worker(scheduler.work, scheduler.hub)
+        worker.process = None
+        scheduler = None
+        worker.switch()
+
+
+def _is_deep() -> bool:
+    try:
+        sys._getframe(DEEP)
+    except ValueError:
+        return False
+    return True

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from packetflow.otp import calls, signals
 from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.process import Call, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target, Via
 
 if TYPE_CHECKING:
+    from packetflow.otp.ref import M, R
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.signals import Monitor
     from packetflow.otp.system import System
     from packetflow.otp.timers import Timer
 
+    M2 = TypeVar("M2")
+    R2 = TypeVar("R2")
+else:
+    M = TypeVar("M")
+    R = TypeVar("R")
 
-class GenServer:
+
+class GenServer(Generic[M, R]):
     """A server: subclass it, keep the state on `self`, define what it handles.
 
     Handlers run one at a time in the order of the mailbox, also when one waits for I/O. What they may return besides a
     plain value is in `answers`: Reply, NoReply, Stop, Continue. What they raise ends the server with that reason.
 
     mailbox_limit: how many calls, casts and infos may wait; None for any number. mailbox_full: what then becomes of a
-    call or a blocking send: "fail" (MailboxFull), "block" (waits for room), "drop" (counted; a call still fails).
-    version: given to `code_change` of the class that follows this one.
+    call or a blocking send: "fail" (MailboxFull), "block" (waits for room), "drop" (counted; a call still fails),
+    "drop_oldest" (the first that waits is dropped and counted, whatever the new one is; if that was a call, it fails).
+    version: given to `code_change` of the class that follows this one. GenServer[M, R], for a type checker only: its ref
+    may be sent an M, and answers a call with an R.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_process")
 
     mailbox_limit: ClassVar[int | None] = None
-    mailbox_full: ClassVar[Literal["block", "drop", "fail"]] = "fail"
+    mailbox_full: ClassVar[Literal["block", "drop", "drop_oldest", "fail"]] = "fail"
     version: ClassVar[object] = None
     supervises: ClassVar[bool] = False
+    is_task: ClassVar[bool] = False  # a Task stands where a server does, and is none
 
     _process: Process
 
@@ -42,8 +54,9 @@ class GenServer:
         limit = cls.mailbox_limit
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise SpecError(f"{cls.__name__}.mailbox_limit", limit, "a whole number from 1, or None")
-        if cls.mailbox_full not in ("block", "drop", "fail"):
-            raise SpecError(f"{cls.__name__}.mailbox_full", cls.mailbox_full, '"block", "drop" or "fail"')
+        if cls.mailbox_full not in ("block", "drop", "drop_oldest", "fail"):
+            accepted = '"block", "drop", "drop_oldest" or "fail"'
+            raise SpecError(f"{cls.__name__}.mailbox_full", cls.mailbox_full, accepted)
 
     # ---- what a server defines -----------------------------------------------------------------------------------------
 
@@ -53,11 +66,11 @@ class GenServer:
         if arguments or keywords:
             raise TypeError(f"{type(self).__name__} takes no arguments: it defines no init")
 
-    def handle_call(self, request: Any, caller: Any) -> Any:
+    def handle_call(self, request: M, caller: Any) -> Any:
         """Answers a call: what it returns is the answer."""
         raise NotImplementedError(f"{type(self).__name__} got a call and defines no handle_call")
 
-    def handle_cast(self, message: Any) -> Any:
+    def handle_cast(self, message: M) -> Any:
         """A cast came."""
         raise NotImplementedError(f"{type(self).__name__} got a cast and defines no handle_cast")
 
@@ -82,15 +95,16 @@ class GenServer:
     def start(
         cls,
         *arguments: Any,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
         **keywords: Any,
-    ) -> Ref | None:
+    ) -> Ref[M, R] | None:
         """Starts one and waits for its `init`. Returns its ref, or None if `init` ignored.
 
-        system: where it lives; inside an actor it is the actor's own by default. timeout: seconds for `init`, then it is
-        killed. Raises StartFailed (with the reason) and NameTaken; nothing is left behind then.
+        name: a text, or a registry's `via(key)`. system: where it lives; inside an actor it is the actor's own by default.
+        timeout: seconds for `init`, then it is killed. Raises StartFailed (with the reason) and NameTaken; nothing is left
+        behind then.
         """
         return start_process(_scheduler(system), cls, arguments, keywords, name, timeout)
 
@@ -98,18 +112,48 @@ class GenServer:
     def start_link(
         cls,
         *arguments: Any,
-        name: str | None = None,
+        name: Name | None = None,
         timeout: float | None = None,
         **keywords: Any,
-    ) -> Ref | None:
+    ) -> Ref[M, R] | None:
         """The same, as a child of the calling actor and linked with it. Raises NotAnActor outside of one."""
         parent = signals.actor("start_link")
         return start_process(parent.scheduler, cls, arguments, keywords, name, timeout, parent, linked=True)
 
+    @classmethod
+    def start_monitor(
+        cls,
+        *arguments: Any,
+        name: str | None = None,
+        system: System | None = None,
+        timeout: float | None = None,
+        **keywords: Any,
+    ) -> tuple[Ref, Monitor] | None:
+        """As `start`, and watches it before anything of it runs: no end can be missed. None if `init` ignored."""
+        watch: list[Monitor] = []
+        try:
+            ref = start_process(
+                _scheduler(system),
+                cls,
+                arguments,
+                keywords,
+                name,
+                timeout,
+                watch=lambda ref: watch.append(signals.monitor(ref)),
+            )
+        except BaseException:
+            for monitor in watch:
+                monitor.end(flush=True)
+            raise
+        if ref is None:
+            watch[0].end(flush=True)
+            return None
+        return ref, watch[0]
+
     # ---- what a server has ---------------------------------------------------------------------------------------------
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> Ref[M, R]:
         """This server's own address."""
         return self._process.ref
 
@@ -121,19 +165,37 @@ class GenServer:
     trap_exits: bool = False
     """Whether exit signals come as `Exit` messages instead of ending this server. "kill" can't be trapped."""
 
-    def call(self, target: Ref | str, message: Any, timeout: float | None = 5.0) -> Any:
+    @overload
+    def call(self, target: Ref[M2, R2], message: M2, timeout: float | None = ...) -> R2: ...
+
+    @overload
+    def call(self, target: str | Via, message: Any, timeout: float | None = ...) -> Any: ...
+
+    def call(self, target: Target, message: Any, timeout: float | None = 5.0) -> Any:
         """`call`, also by name."""
         return calls.call(self.system.find(target), message, timeout)
 
-    def cast(self, target: Ref | str, message: Any) -> None:
+    @overload
+    def cast(self, target: Ref[M2, Any], message: M2) -> None: ...
+
+    @overload
+    def cast(self, target: str | Via, message: Any) -> None: ...
+
+    def cast(self, target: Target, message: Any) -> None:
         """`cast`, also by name; nobody of that name: nothing happens."""
         self.system.cast(target, message)
 
-    def send(self, target: Ref | str, message: Any, block: bool = False) -> None:
+    @overload
+    def send(self, target: Ref[M2, Any], message: M2, block: bool = ...) -> None: ...
+
+    @overload
+    def send(self, target: str | Via, message: Any, block: bool = ...) -> None: ...
+
+    def send(self, target: Target, message: Any, block: bool = False) -> None:
         """`send`, also by name; nobody of that name: nothing happens."""
         self.system.send(target, message, block=block)
 
-    def send_after(self, delay: float, message: Any, target: Ref | str | None = None) -> Timer:
+    def send_after(self, delay: float, message: Any, target: Target | None = None) -> Timer:
         """Sends a message in `delay` seconds, to this server unless another is named. `Timer.cancel()` tells the time left."""
         return self.system.send_after(delay, self.ref if target is None else target, message)
 
@@ -141,7 +203,7 @@ class GenServer:
         """`reply`: answers a call whose handler returned NoReply."""
         calls.reply(caller, value)
 
-    def monitor(self, target: Ref | str) -> Monitor:
+    def monitor(self, target: Target) -> Monitor:
         """`monitor`, also by name: a Down comes to `handle_info`. Nobody of that name: at once, with "noproc"."""
         return self.system.monitor(target)
 
@@ -157,9 +219,18 @@ class GenServer:
         """`unlink`."""
         signals.unlink(target)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Any:
         """The state as plain data, for people: its attributes. Override it where that is not the whole truth."""
         return dict(self.__dict__)
+
+    def replace_state(self, function: Callable[[Any], Any]) -> Any:
+        """Puts what `function` returns for a copy of the attributes in their place, and returns it."""
+        state = function(dict(self.__dict__))
+        if not isinstance(state, dict):
+            raise SpecError("state", state, "a dictionary of attributes")
+        self.__dict__.clear()
+        self.__dict__.update(state)
+        return dict(state)
 
     # ---- the runtime's -------------------------------------------------------------------------------------------------
 
@@ -172,6 +243,22 @@ class GenServer:
     def has_default_terminate(cls) -> bool:
         """Whether there is nothing to do at the end."""
         return cls.terminate is GenServer.terminate
+
+    def begin(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Runs `init`."""
+        return self.init(*arguments, **keywords)
+
+    def end(self, reason: object) -> None:
+        """Runs `terminate`."""
+        self.terminate(reason)
+
+    def take_over(self, old: GenServer) -> None:
+        """A change of code: this one comes in the place of `old`."""
+        self.code_change(type(old).version, old.plain_state())
+
+    def plain_state(self) -> dict[str, Any]:
+        """What `code_change` of the next class gets."""
+        return dict(self.__dict__)
 
     def child_exited(self, process: Process, reason: object) -> None:
         """A supervisor's child is dead; only supervisors hear of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
 from greenlet import GreenletExit, getcurrent
@@ -12,6 +12,10 @@ from packetflow.otp.answers import Down, Exit, Stop
 from packetflow.otp.errors import NotAnActor, ServerExited
 from packetflow.otp.process import DEAD, GONE, PENDING, SIGNAL, Call, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
+from packetflow.otp.threads import check_room
+
+if TYPE_CHECKING:
+    from packetflow.otp.via import Target
 
 log = logging.getLogger("packetflow.otp")
 
@@ -19,12 +23,12 @@ log = logging.getLogger("packetflow.otp")
 class Monitor:
     """One watch over one process: gives one Down when it dies, or at once if it was dead.
 
-    Made by an actor, the Down comes to its `handle_info`. Made outside of one, `wait` returns it.
+    Made by an actor, the Down comes to its `handle_info`. Made outside of one, or in a task, `wait` returns it.
     """
 
     __slots__ = ("_down", "_event", "_target", "_watcher", "ref")
 
-    def __init__(self, ref: Ref | str, target: Process | None, watcher: Process | None) -> None:
+    def __init__(self, ref: Target, target: Process | None, watcher: Process | None) -> None:
         self.ref = ref
         self._target = target
         self._watcher = watcher
@@ -32,8 +36,8 @@ class Monitor:
         self._event: Event | None = None
 
     def wait(self, timeout: float | None = None) -> Down | None:
-        """The Down, once there is one; None after `timeout` seconds. Only for a monitor made outside of an actor."""
-        if self._watcher is not None:
+        """The Down, once there is one; None after `timeout` seconds. For a monitor made outside of an actor, or in a task."""
+        if self._watcher is not None and not _is_task(self._watcher):
             raise NotAnActor("this monitor is an actor's: its Down comes to handle_info")
         if self._down is None:
             if self._event is None:
@@ -46,13 +50,16 @@ class Monitor:
         self._target = None
         down = Down(self, self.ref, reason)
         watcher = self._watcher
-        if watcher is None:
-            self._down = down
-            if self._event is not None:
-                self._event.set()
-        elif watcher.current is not DEAD:
+        if watcher is not None:
+            if watcher.current is DEAD:
+                return
             watcher.bond().monitoring.discard(self)
-            watcher.scheduler.deliver(watcher, (SIGNAL, down))
+            if not _is_task(watcher):
+                watcher.scheduler.deliver(watcher, (SIGNAL, down))
+                return
+        self._down = down
+        if self._event is not None:
+            self._event.set()
 
     def end(self, flush: bool) -> bool:
         """See `demonitor`."""
@@ -77,6 +84,10 @@ class Monitor:
         return f"<monitor of {self.ref}>"
 
 
+def _is_task(process: Process) -> bool:
+    return process.current is not DEAD and process.server.is_task
+
+
 def current_process() -> Process | None:
     """The actor whose handler runs in this greenlet, if one does."""
     me = getcurrent()
@@ -88,6 +99,7 @@ def actor(what: str) -> Process:
     process = current_process()
     if process is None:
         raise NotAnActor(f"{what} is something an actor does; this greenlet is none's")
+    _leave_if_dead(process)
     return process
 
 
@@ -96,6 +108,8 @@ def monitor(ref: Ref) -> Monitor:
     target = ref._process
     target.scheduler.check_thread()
     watcher = current_process()
+    if watcher is not None:
+        _leave_if_dead(watcher)
     made = Monitor(ref, target, watcher)
     if target.current is DEAD:
         made.tell("noproc")
@@ -107,7 +121,12 @@ def monitor(ref: Ref) -> Monitor:
 
 
 def demonitor(monitor: Monitor, flush: bool = False) -> bool:
-    """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch."""
+    """Ends a watch. flush: a Down that waits in the mailbox is taken out too. Returns whether it was still on watch.
+
+    Raises NotAnActor in an actor that ends the watch of another one."""
+    watcher, me = monitor._watcher, current_process()
+    if watcher is not None and me is not None and watcher is not me:
+        raise NotAnActor(f"{monitor!r} is {watcher.ref}'s: no other actor may end it")
     return monitor.end(flush)
 
 
@@ -136,7 +155,7 @@ def unlink(ref: Ref) -> None:
 
 
 def exit_signal(ref: Ref, reason: object) -> None:
-    """Sends an exit signal. "normal" does nothing to who does not trap exits; "kill" can't be trapped.
+    """Sends an exit signal. "normal" does nothing to another that does not trap exits; "kill" can't be trapped.
 
     Who traps exits gets `Exit(sender, reason)`; else the process dies at once, without `terminate`.
     """
@@ -144,8 +163,11 @@ def exit_signal(ref: Ref, reason: object) -> None:
     sender = current_process()
     if target.current is not DEAD:
         target.scheduler.check_thread()
+        check_room()  # a process is dead for everybody or for nobody
         if reason == "kill":
             die(target, "killed")
+        elif target is sender and reason == "normal" and not target.server.trap_exits:
+            die(target, "normal")
         else:
             signal(target, ref if sender is None else sender.ref, reason, sender)
     if sender is not None:
@@ -158,6 +180,7 @@ def kill(ref: Ref) -> None:
 
 
 def _leave_if_dead(process: Process) -> None:
+    # Killed, and woken before it was ended: it must not go on, and tie itself to others that would never be untied.
     if process.current is DEAD and process.worker is getcurrent():
         raise GreenletExit
 
@@ -178,11 +201,15 @@ def signal(target: Process, sender: Ref, reason: object, source: Process | None)
         return
     if target.server.trap_exits:
         if source is not None and source is target.parent:
-            target.scheduler.deliver(target, Leave(None, target, reason, None, None, 0.0))
+            target.scheduler.deliver(target, Leave(None, target, reason, None, None))
         else:
             target.scheduler.deliver(target, (SIGNAL, Exit(sender, reason)))
     elif reason != "normal":
         die(target, reason)
+    elif source is not None and source.current is DEAD and target.server.is_task:
+        task: Any = target.server
+        if task.owner is source:
+            die(target, "shutdown")  # nobody is left who could await it
 
 
 def die(process: Process, reason: object) -> None:
@@ -192,19 +219,25 @@ def die(process: Process, reason: object) -> None:
     if len(scheduler.dying) > 1:
         return  # one of those further up does it: a long chain of links is no recursion
     while scheduler.dying:
-        _bury(*scheduler.dying[0])
-        scheduler.dying.popleft()
+        try:
+            _bury(*scheduler.dying[0])
+        finally:
+            scheduler.dying.popleft()
 
 
 def _bury(process: Process, reason: object) -> None:
     current = process.current
     if current is DEAD:
         return
-    scheduler, ref, server, worker = process.scheduler, process.ref, process.server, process.worker
+    scheduler, server, worker = process.scheduler, process.server, process.worker
     process.current = DEAD
-    scheduler.processes.pop(ref.id, None)
+    scheduler.processes.pop(process.number, None)
     if process.name is not None and scheduler.names.get(process.name) is process:
         del scheduler.names[process.name]
+    if process.registries is not None:
+        for registry in process.registries:
+            registry.forget(process, reason)
+        process.registries = None
 
     # The supervisor hears first: who gets an error from a call and tries the name again finds the new one sooner.
     parent = process.parent
@@ -220,14 +253,18 @@ def _bury(process: Process, reason: object) -> None:
             if isinstance(item, Call) and item.value is PENDING:
                 fail(item, reason)
     waiting = process.waiting
-    if waiting is not None and waiting.value is PENDING and worker is not getcurrent():
-        waiting.value = GONE
+    if waiting is not None and worker is not getcurrent():
+        if waiting.value is PENDING:
+            waiting.value = GONE
         waiting.greenlet = None
+    if server.is_task:
+        task: Any = server
+        task.ended(process, reason)
     if process.bonds is not None:
         _untie(process, reason)
     if server.supervises:
         for child in server.orphans():
-            signal(child, ref, reason, process)
+            signal(child, process.ref, reason, process)
     # A ref that somebody keeps must not keep the state alive.
     process.name = process.label()
     process.server = None  # type: ignore[assignment]
@@ -242,6 +279,9 @@ def _untie(process: Process, reason: object) -> None:
         return
     if bonds.idle_timer is not None:
         bonds.idle_timer.cancel()
+    if bonds.timeouts is not None:
+        for expiry in bonds.timeouts.values():
+            expiry.cancel()
     for owed in bonds.owed:
         if owed.value is PENDING:
             fail(owed, reason)
@@ -252,7 +292,7 @@ def _untie(process: Process, reason: object) -> None:
         watch.tell(reason)
     for watch in list(bonds.monitoring):
         watch.end(flush=False)
-    for other in bonds.links:
+    for other in tuple(bonds.links):  # one in another system dies at once, and leaves them
         if other.bonds is not None:
             other.bonds.links.discard(process)
         signal(other, process.ref, reason, process)
@@ -262,6 +302,6 @@ def fail(call: Call, reason: object) -> None:
     """Ends a wait because the target died of `reason`."""
     ref = call.target.ref
 
-    call.value = Failed(lambda timeout: ServerExited(ref, reason))
     if call.greenlet is not None:
         call.target.scheduler.enqueue(call)
+    call.value = Failed(lambda timeout: ServerExited(ref, reason))

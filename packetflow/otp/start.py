@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from greenlet import GreenletExit
 
 from packetflow.otp.answers import IGNORE, Continue, NoReply, Stop
 from packetflow.otp.calls import raise_failed, waiting_for
-from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, StartFailed
-from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process
+from packetflow.otp.errors import CallTimeout, NameTaken, ServerExited, SpecError, StartFailed
+from packetflow.otp.process import DEAD, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.timeouts import TimeoutClass
 from packetflow.otp.turn import start_idling
+from packetflow.otp.via import Via
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
 
 
 class Init(Job):
-    """Runs `init`. message is (arguments, keywords). Its value is the new ref, or IGNORE."""
+    """Runs `init`. message is (arguments, keywords, linked). Its value is the new ref, or IGNORE."""
 
     __slots__ = ()
 
     def perform(self, process: Process) -> Any:
         """Runs `init` and reads what it returned."""
-        arguments, keywords = self.message
-        result = process.server.init(*arguments, **keywords)
+        arguments, keywords, _ = self.message
+        result = process.server.begin(arguments, keywords)
         if process.current is not self:
             return None  # killed meanwhile
         if result is None:
-            self._settle(process.ref)
+            self._started(process)
             return None
         if isinstance(result, Continue):
-            self._settle(process.ref)
+            self._started(process)
             return result
         if isinstance(result, NoReply):
-            self._settle(process.ref)
+            self._started(process)
             if result.timeout is not None:
                 start_idling(process, result.timeout)
             return None
@@ -56,6 +61,12 @@ class Init(Job):
         self._refuse(process, error)
         return True
 
+    def _started(self, process: Process) -> None:
+        # Linked only now: a start that fails is told by the start, and by no exit signal besides.
+        if self.message[2] and process.parent is not None:
+            _link(process, process.parent)
+        self._settle(process.ref)
+
     def _settle(self, value: Any) -> None:
         if self.value is PENDING:
             self.value = value
@@ -70,11 +81,6 @@ class Init(Job):
 
     def _vanish(self, process: Process, reason: object) -> None:
         process.parent = None  # the starter learns of it by its start, and needs no signal
-        if process.bonds is not None:
-            for other in process.bonds.links:
-                if other.bonds is not None:
-                    other.bonds.links.discard(process)
-            process.bonds.links.clear()
         die(process, reason)
 
 
@@ -83,48 +89,72 @@ def start_process(
     cls: type[GenServer],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    name: str | None,
-    timeout: float | None,
+    name: object,  # not yet checked
+    timeout: Seconds | None,
     parent: Process | None = None,
     linked: bool = False,
+    watch: Callable[[Ref], object] | None = None,
 ) -> Ref | None:
     """Starts a server. Returns its ref, or None if `init` ignored. Raises StartFailed, NameTaken, WrongThread, HubBlocked."""
     scheduler.check_may_wait()
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
         scheduler.pass_through_hub()  # a supervisor with many children must not starve I/O
-    if name is not None:
+    if parent is not None and parent.current is DEAD:
+        raise GreenletExit  # killed meanwhile: what it starts would be an orphan
+    waits: TimeoutClass | None = None if timeout is None else scheduler.timeouts.exact(timeout)
+    if isinstance(name, str) and name:
         holder = scheduler.names.get(name)
         if holder is not None:
             raise NameTaken(name, holder.ref)
+    elif name is not None and not isinstance(name, Via):
+        raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
     system = scheduler.system
     try:
         server = cls()
     except Exception as error:
         raise StartFailed(cls.__name__, error) from error
     process = Process(scheduler, server, parent, now)
-    number = scheduler.count = scheduler.count + 1
-    ref = process.ref = Ref(system.name, number, system.incarnation, process)
+    number = process.number = scheduler.count = scheduler.count + 1
+    ref = process._ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
-    scheduler.processes[number] = process
-    if name is not None:
+    worker: Worker | None = None
+    entered = False
+    # What may raise (a starter at the end of its recursion) stands before what the others see.
+    if cls.has_own_init() or arguments or keywords:
+        request = waiting_for(process, Init, (arguments, keywords, linked))
+        worker = scheduler.pool.pop() if scheduler.pool else scheduler.hire()
+    try:
+        if linked and parent is not None:
+            process.bond()
+            parent.bond()
+        if watch is not None:
+            watch(ref)  # before anything of it runs
+        if worker is not None and waits is not None:
+            waits.enter(request, scheduler.monotonic())
+            entered = True
+        if name is not None and not isinstance(name, str):
+            name.take(process)
+    except BaseException:
+        if worker is not None:
+            scheduler.pool.append(worker)
+        if waits is not None and entered:
+            waits.leave(request)
+        raise
+    if isinstance(name, str):
         process.name = name
         scheduler.names[name] = process
-    if linked and parent is not None:
-        process.bond().links.add(parent)
-        parent.bond().links.add(process)
-    if not cls.has_own_init() and not arguments and not keywords:
+    scheduler.processes[number] = process
+    if worker is None:
+        if linked and parent is not None:
+            _link(process, parent)
         return ref
-    request = waiting_for(process, Init, (arguments, keywords))
     process.current = request
-    worker = scheduler.worker_for(process)
+    process.worker = worker
+    worker.process = process
     caller = request.caller
     if caller is not None:
         caller.waiting = request
-    waits: TimeoutClass | None = None
-    if timeout is not None:
-        waits = scheduler.timeouts.exact(timeout)
-        waits.enter(request)
     try:
         worker.switch()
         while request.value is PENDING:
@@ -152,6 +182,11 @@ def start_process(
         except ServerExited as error:
             raise StartFailed(process.label(), error.reason) from error
     return ref
+
+
+def _link(process: Process, parent: Process) -> None:
+    process.bond().links.add(parent)
+    parent.bond().links.add(process)
 
 
 def _abandon(process: Process) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from packetflow.otp.answers import Stop
+from packetflow.otp.answers import IGNORE, Stop, is_orderly
 from packetflow.otp.child_spec import (
     AutoShutdown,
     Backoff,
@@ -25,6 +25,7 @@ from packetflow.otp.children import (
     Overseer,
     TryAgain,
     ask,
+    report,
     start_child,
     stop_children,
     wants_restart,
@@ -35,14 +36,14 @@ from packetflow.otp.errors import (
     ChildNotFound,
     ChildRestarting,
     ChildRunning,
+    SpecError,
     StartFailed,
-    reason_text,
 )
 from packetflow.otp.process import SIGNAL
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
-from packetflow.otp.signals import log
 from packetflow.otp.start import start_process
+from packetflow.otp.via import Name, Target
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -66,7 +67,8 @@ class Supervisor(Overseer):
         check_options(cls.strategy, cls.max_restarts, cls.max_seconds, cls.auto_shutdown)
 
     def children(self, *arguments: Any) -> Iterable[ChildSpec]:
-        """The children to start with. A subclass makes them from what it was started with."""
+        """The children to start with. A subclass makes them from what it was started with, or returns IGNORE: this
+        supervisor is not started, and that is no fault."""
         (specs,) = arguments
         return specs  # type: ignore[no-any-return]
 
@@ -80,30 +82,26 @@ class Supervisor(Overseer):
         max_restarts: int | None = None,
         max_seconds: float | None = None,
         auto_shutdown: AutoShutdown | None = None,
-        name: str | None = None,
+        name: Name | None = None,
         system: System | None = None,
         timeout: float | None = None,
     ) -> Ref:
         """Starts one with its children; `Supervisor.start(children, ...)`. Returns when all of them run.
 
         Raises SpecError before anything is started; StartFailed with the reason of the child that did not start, after
-        those before it were stopped; NameTaken.
+        those before it were stopped; NameTaken. Only a subclass whose `children` returned IGNORE gives None here.
         """
-        options = cls._options(strategy, max_restarts, max_seconds, auto_shutdown)
-        if cls.children is Supervisor.children:
-            arguments = (
-                check_specs(arguments[0] if len(arguments) == 1 else arguments, options["auto_shutdown"]),
-            )
-        ref = start_process(_scheduler(system), cls, arguments, options, name, timeout)
-        assert ref is not None  # a supervisor never ignores
-        return ref
+        arguments, options = cls._given(arguments, strategy, max_restarts, max_seconds, auto_shutdown)
+        return start_process(  # type: ignore[return-value]
+            _scheduler(system), cls, arguments, options, name, timeout
+        )
 
     @classmethod
     def child(
         cls,
         *arguments: Any,
         id: Hashable = None,
-        name: str | None = None,
+        name: Name | None = None,
         strategy: Strategy | None = None,
         max_restarts: int | None = None,
         max_seconds: float | None = None,
@@ -116,11 +114,7 @@ class Supervisor(Overseer):
     ) -> ChildSpec:
         """The ChildSpec of a supervisor below another one. Raises SpecError. start_timeout: none by default, its
         children have theirs."""
-        options = cls._options(strategy, max_restarts, max_seconds, auto_shutdown)
-        if cls.children is Supervisor.children:
-            arguments = (
-                check_specs(arguments[0] if len(arguments) == 1 else arguments, options["auto_shutdown"]),
-            )
+        arguments, options = cls._given(arguments, strategy, max_restarts, max_seconds, auto_shutdown)
         return ChildSpec(
             cls,
             *arguments,
@@ -135,20 +129,42 @@ class Supervisor(Overseer):
         )
 
     @classmethod
-    def _options(
-        cls, strategy: Any, max_restarts: Any, max_seconds: Any, auto_shutdown: Any
-    ) -> dict[str, Any]:
+    def _given(
+        cls,
+        arguments: tuple[Any, ...],
+        strategy: Any,
+        max_restarts: Any,
+        max_seconds: Any,
+        auto_shutdown: Any,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        # What was given, checked before anything starts; what was not is the class's, also after a change of its code.
+        given = {
+            "strategy": strategy,
+            "max_restarts": max_restarts,
+            "max_seconds": max_seconds,
+            "auto_shutdown": auto_shutdown,
+        }
+        given = {option: value for option, value in given.items() if value is not None}
+        effective = cls._options(given)
+        if cls.children is Supervisor.children:
+            specs = arguments[0] if len(arguments) == 1 else arguments
+            arguments = (check_specs(specs, effective["auto_shutdown"]),)
+        return arguments, given
+
+    @classmethod
+    def _options(cls, given: dict[str, Any]) -> dict[str, Any]:
         options = {
-            "strategy": cls.strategy if strategy is None else strategy,
-            "max_restarts": cls.max_restarts if max_restarts is None else max_restarts,
-            "max_seconds": cls.max_seconds if max_seconds is None else max_seconds,
-            "auto_shutdown": cls.auto_shutdown if auto_shutdown is None else auto_shutdown,
+            "strategy": cls.strategy,
+            "max_restarts": cls.max_restarts,
+            "max_seconds": cls.max_seconds,
+            "auto_shutdown": cls.auto_shutdown,
+            **given,
         }
         check_options(**options)
         return options
 
     @staticmethod
-    def start_child(supervisor: Ref, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
+    def start_child(supervisor: Target, spec: ChildSpec, timeout: float | None = None) -> Ref | None:
         """Adds a child and starts it. Returns its ref, None if it ignored (its spec is kept).
 
         Raises SpecError; AlreadyStarted, AlreadyPresent if the id is there; StartFailed, and then no spec is kept.
@@ -156,27 +172,69 @@ class Supervisor(Overseer):
         return ask(supervisor, ("start_child", spec), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def terminate_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> None:
+    def terminate_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> None:
         """Stops a child and keeps its spec (a temporary one's is dropped). Raises ChildNotFound."""
         ask(supervisor, ("terminate_child", child), timeout)
 
     @staticmethod
-    def restart_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> Ref | None:
+    def restart_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> Ref | None:
         """Starts a child that is not running. Raises ChildNotFound, ChildRunning, ChildRestarting, StartFailed."""
         return ask(supervisor, ("restart_child", child), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def delete_child(supervisor: Ref, child: Hashable, timeout: float | None = None) -> None:
+    def delete_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> None:
         """Drops the spec of a child that is not running. Raises ChildNotFound, ChildRunning, ChildRestarting."""
         ask(supervisor, ("delete_child", child), timeout)
 
     @staticmethod
-    def which_children(supervisor: Ref, timeout: float | None = None) -> list[ChildInfo]:
+    def upgrade(
+        supervisor: Target,
+        children: Iterable[ChildSpec] | None = None,
+        *,
+        strategy: Strategy | None = None,
+        max_restarts: int | None = None,
+        max_seconds: float | None = None,
+        auto_shutdown: AutoShutdown | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Gives a running supervisor new specifications and options, as OTP's code change of a supervisor does.
+
+        A child whose id is known goes on under its new specification, which counts from its next start; a new one is
+        there and not started (`restart_child` starts it); one that is not named stays, after the others. Options that
+        are not given stay. Raises SpecError, and then nothing has changed.
+        """
+        options = {
+            "strategy": strategy,
+            "max_restarts": max_restarts,
+            "max_seconds": max_seconds,
+            "auto_shutdown": auto_shutdown,
+        }
+        given = {option: value for option, value in options.items() if value is not None}
+        ask(supervisor, ("upgrade", children, given), timeout)
+
+    @staticmethod
+    def check_childspecs(children: Iterable[ChildSpec], auto_shutdown: AutoShutdown = "never") -> None:
+        """Whether these may be the children of one supervisor. Raises SpecError, which names the field."""
+        check_options("one_for_one", 0, 1, auto_shutdown)
+        check_specs(children, auto_shutdown)
+
+    @staticmethod
+    def get_childspec(supervisor: Target, child: Hashable, timeout: float | None = None) -> ChildSpec:
+        """The specification of a child, without its arguments where it is temporary. Raises ChildNotFound."""
+        return ask(supervisor, ("get_childspec", child), timeout)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def which_child(supervisor: Target, child: Hashable, timeout: float | None = None) -> ChildInfo:
+        """One of its children. Raises ChildNotFound."""
+        return ask(supervisor, ("which_child", child), timeout)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def which_children(supervisor: Target, timeout: float | None = None) -> list[ChildInfo]:
         """Its children, in the order of their start."""
         return ask(supervisor, ("which_children",), timeout)  # type: ignore[no-any-return]
 
     @staticmethod
-    def count_children(supervisor: Ref, timeout: float | None = None) -> ChildCount:
+    def count_children(supervisor: Target, timeout: float | None = None) -> ChildCount:
         """How many there are."""
         return ask(supervisor, ("count_children",), timeout)  # type: ignore[no-any-return]
 
@@ -184,24 +242,38 @@ class Supervisor(Overseer):
 
     def init(self, *arguments: Any, **options: Any) -> Any:
         """Starts the children in order; one that fails has those before it stopped, and is why this one fails."""
-        options = self._options(
-            *(options.get(key) for key in ("strategy", "max_restarts", "max_seconds", "auto_shutdown"))
-        )
+        specs = self.children(*arguments)
+        if specs is IGNORE:
+            return IGNORE
+        self._explicit = options
+        options = self._options(options)
+        # What a subclass was started with, for the children of the class that may follow it.
+        self._arguments = () if type(self).children is Supervisor.children else arguments
         self._strategy: Strategy = options["strategy"]
         self._auto_shutdown: AutoShutdown = options["auto_shutdown"]
         self._intensity = Intensity(options["max_restarts"], options["max_seconds"])
         self._children: dict[Hashable, Child] = {}
-        for spec in self._prepared(check_specs(self.children(*arguments), self._auto_shutdown)):
+        for spec in self._prepared(check_specs(specs, self._auto_shutdown)):
             self._children[spec.id] = Child(spec)
         try:
             self._start_all(list(self._children.values()))
         except StartFailed:
-            stop_children(reversed(self._children.values()), together=False)
+            stop_children(self.ref, reversed(self._children.values()), together=False)
             raise
+        return None
 
     def terminate(self, reason: object) -> None:
         """Stops the children in reverse order."""
-        stop_children(reversed(list(self._children.values())), together=False)
+        stop_children(self.ref, reversed(list(self._children.values())), together=False)
+
+    def code_change(self, old_version: object, state: dict[str, Any]) -> None:
+        """Takes the children over, and then its own `children` and options, as `upgrade` does."""
+        self.__dict__.update(state)
+        specs = None
+        if type(self).children is not Supervisor.children:
+            specs = self.children(*self._arguments)
+        if specs is not IGNORE:
+            self._upgrade(specs, self._options(self._explicit))
 
     def list_children(self) -> list[Child]:
         """The children in the order of their start."""
@@ -218,6 +290,8 @@ class Supervisor(Overseer):
             if child.status in ("restarting", "backoff") and self._children.get(child.spec.id) is child:
                 child.alarm = None
                 return self._bring_back(child)
+        else:
+            self.unexpected(message)
         return None
 
     def _prepared(self, specs: Sequence[ChildSpec]) -> Sequence[ChildSpec]:
@@ -226,7 +300,11 @@ class Supervisor(Overseer):
 
     def _start_all(self, children: Sequence[Child]) -> None:
         for child in children:
-            self._start_one(child)
+            try:
+                self._start_one(child)
+            except StartFailed as error:
+                report(self.ref, "start_error", error.reason, child.spec, None)
+                raise
             if child.process is None and child.spec.restart == "temporary":
                 del self._children[child.spec.id]
 
@@ -241,6 +319,8 @@ class Supervisor(Overseer):
         died = child.process
         child.process = None
         child.status = "undefined"
+        if spec.restart == "permanent" or not is_orderly(reason):
+            report(self.ref, "child_terminated", reason, spec, None if died is None else died.ref)
         if wants_restart(spec, reason):
             return self._restart(child, died.started if died is not None else 0.0)
         if spec.restart == "temporary":
@@ -269,13 +349,7 @@ class Supervisor(Overseer):
         return self._bring_back(child)
 
     def _give_up(self, child: Child) -> Stop:
-        log.error(
-            "%s: child %s died more than %d times in %g s: giving up",
-            self.ref,
-            child.spec.id,
-            self._intensity.limit,
-            self._intensity.seconds,
-        )
+        report(self.ref, "shutdown", "reached_max_restart_intensity", child.spec, None)
         return Stop("shutdown")
 
     def _wait_and_retry(self, child: Child, delay: float) -> None:
@@ -291,7 +365,7 @@ class Supervisor(Overseer):
         if self._strategy != "one_for_one":
             every = list(self._children.values())
             affected = every if self._strategy == "one_for_all" else every[every.index(child) :]
-            stop_children(reversed(affected), together=False)
+            stop_children(self.ref, reversed(affected), together=False)
             for other in affected:
                 if other.spec.restart == "temporary":
                     del self._children[other.spec.id]
@@ -301,9 +375,7 @@ class Supervisor(Overseer):
             try:
                 self._start_one(each)
             except StartFailed as error:
-                log.error(
-                    "%s: child %s did not come back: %s", self.ref, each.spec.id, reason_text(error.reason)
-                )
+                report(self.ref, "start_error", error.reason, each.spec, None)
                 return self._try_again(child, each)
             each.restarts += 1
         return None
@@ -326,8 +398,33 @@ class Supervisor(Overseer):
 
     # ---- requests -------------------------------------------------------------------------------------------------------
 
+    def _upgrade(self, specs: object, options: dict[str, Any]) -> None:
+        auto_shutdown: AutoShutdown = options["auto_shutdown"]
+        if specs is not None:
+            named = {spec.id: spec for spec in check_specs(specs, auto_shutdown)}
+            children: dict[Hashable, Child] = {}
+            for id, spec in named.items():
+                child = children[id] = self._children.get(id) or Child(spec)
+                child.spec = spec
+                if child.process is not None and spec.restart == "temporary":
+                    child.spec = spec.without_arguments()
+            children.update((id, child) for id, child in self._children.items() if id not in named)
+            self._children = children
+        self._strategy = options["strategy"]
+        self._auto_shutdown = auto_shutdown
+        self._intensity.limit = options["max_restarts"]
+        self._intensity.seconds = options["max_seconds"]
+
+    def _on_upgrade(self, specs: object, given: dict[str, Any]) -> None:
+        explicit = {**self._explicit, **given}
+        self._upgrade(specs, self._options(explicit))
+        self._explicit = explicit
+
     def _named(self, child: Hashable) -> Child:
-        found = self._children.get(child)
+        try:
+            found = self._children.get(child)
+        except TypeError:
+            raise SpecError("id", child, "something hashable, such as a text") from None
         if found is None:
             raise ChildNotFound(child)
         return found
@@ -356,7 +453,7 @@ class Supervisor(Overseer):
 
     def _on_terminate_child(self, child: Hashable) -> None:
         found = self._named(child)
-        stop_children([found], together=False)
+        stop_children(self.ref, [found], together=False)
         if found.spec.restart == "temporary":
             del self._children[child]
 

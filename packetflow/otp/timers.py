@@ -28,6 +28,13 @@ class Timer:
         return left if left > 0.0 else 0.0
 
     @property
+    def left(self) -> float | None:
+        """The seconds that are left, or None if it has fired or was cancelled."""
+        if self._action is None:
+            return None
+        return max(0.0, self.due - self._timers.monotonic())
+
+    @property
     def waiting(self) -> bool:
         """Whether it is still to come."""
         return self._action is not None
@@ -65,12 +72,13 @@ class Timers:
     def at(self, due: float, action: Callable[[Any], None], argument: Any = None) -> Timer:
         """The same, at `due` (monotonic seconds)."""
         timer = Timer(self, due, action, argument)
-        self._count += 1
-        heappush(self._heap, (due, self._count, timer))
+        # What may raise (a caller at the end of its recursion) stands before what can't be taken back.
         if due < self._armed:
             self._arm(due)
         elif not self._awake:
             self._watcher.ref = self._awake = True
+        self._count += 1
+        heappush(self._heap, (due, self._count, timer))
         return timer
 
     def forget(self, timer: Timer) -> None:
@@ -102,13 +110,14 @@ class Timers:
         self._awake = False
 
     def _arm(self, due: float) -> None:
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
+        watcher = self._loop.timer(max(0.0, due - self.monotonic()))
+        watcher.start(self._fire, update=True)
+        before, self._watcher = self._watcher, watcher
         self._armed = due
-        self._watcher = self._loop.timer(max(0.0, due - self.monotonic()))
-        self._watcher.start(self._fire, update=True)
         self._awake = True
+        if before is not None:
+            before.stop()
+            before.close()
 
     def _fire(self) -> None:
         heap = self._heap

@@ -15,9 +15,9 @@ from packetflow.otp.signals import die, fail, log
 def answer(call: Call, value: Any) -> None:
     """Gives a caller its answer; who has one already, or has given up, gets none."""
     if call.value is PENDING:
-        call.value = value
         if call.greenlet is not None:
             call.target.scheduler.enqueue(call)
+        call.value = value
 
 
 def obey(process: Process, item: Call | None, result: Any) -> greenlet | None:
@@ -69,7 +69,7 @@ def crash(process: Process, item: Any, error: BaseException) -> None:
 def finish(process: Process, item: Call | None, reason: object, reply: Any) -> None:
     """The orderly way out: `terminate`, the last reply, death."""
     try:
-        process.server.terminate(reason)
+        process.server.end(reason)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is a crash of its actor
         if process.current is DEAD:
             return
@@ -80,7 +80,7 @@ def finish(process: Process, item: Call | None, reason: object, reply: Any) -> N
     if process.current is DEAD:
         return
     if not is_orderly(reason) and not isinstance(reason, BaseException):
-        log.error("%s stopped: %r", process.ref, reason)
+        log.error("%s stopped: %s", process.ref, brief(reason))
     if item is not None and item.value is PENDING:
         if reply is not UNSET:
             answer(item, reply)
@@ -96,8 +96,8 @@ def advance(process: Process) -> bool:
         item = mailbox.popleft()
         if process.bonds is not None and process.bonds.senders:
             make_room(process)
-        if isinstance(item, Call) and item.value is not PENDING:
-            continue  # the caller is gone
+        if isinstance(item, Call) and is_vain(item):
+            continue
         process.current = item
         if not mailbox:
             process.mailbox = None
@@ -106,6 +106,13 @@ def advance(process: Process) -> bool:
     process.current = None
     process.worker = None
     return False
+
+
+def is_vain(item: Call) -> bool:
+    """Whether nobody waits for the answer any more, and it is not to be done all the same."""
+    caller = item.caller
+    gone = item.value is not PENDING or (caller is not None and caller.current is DEAD)
+    return gone and not item.outlives_its_caller
 
 
 def make_room(process: Process) -> None:

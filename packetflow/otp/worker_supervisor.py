@@ -300,7 +300,7 @@ class WorkerSupervisor(Supervisor):
 
     def terminate(self, reason: object) -> None:
         """Drains all workers at once."""
-        stop_children(reversed(list(self._children.values())), together=True)
+        stop_children(self.ref, reversed(list(self._children.values())), together=True)
 
     def take(self, spec: WorkerSpec) -> OSProcess | None:
         """A process that was launched for this worker and that nobody has taken; its taker sees to its end."""

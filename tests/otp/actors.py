@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gevent
+from greenlet import greenlet
 
 from packetflow.otp import GenServer, PacketFlowError
 
@@ -20,6 +23,20 @@ def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
             return value
         assert time.monotonic() < deadline, "the condition did not come true in time"
         gevent.sleep(0.001)
+
+
+def workers_alive() -> set[greenlet]:
+    """The workers of every system of this process that have not ended."""
+    return {
+        one
+        for one in gc.get_objects()
+        if isinstance(one, greenlet) and type(one).__name__ == "Worker" and one
+    }
+
+
+def programs(usual: int) -> int:
+    """How many random programs to run: as many as PACKETFLOW_OTP_PROGRAMS says, or as usual."""
+    return int(os.environ.get("PACKETFLOW_OTP_PROGRAMS", usual))
 
 
 class Puppet(GenServer):

@@ -9,6 +9,7 @@ import pytest
 
 from packetflow.otp import System
 from tests.otp.actors import until
+from tests.otp.tasks import Run, in_an_actor
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +26,9 @@ def system() -> Iterator[System]:
     assert world.names() == []
     until(lambda: not world.scheduler.lingering)
     until(lambda: world.scheduler.workers == 0)
+
+
+@pytest.fixture(params=["greenlet", "actor"])
+def as_owner(request: pytest.FixtureRequest, system: System) -> Run:
+    """Runs a function that starts tasks: in a plain greenlet (the test's own), and inside an actor that traps exits."""
+    return in_an_actor(system) if request.param == "actor" else lambda action: action()

@@ -1,4 +1,9 @@
-"""Random programs, run by the real actors with the fast path on and by the reference model: they have to agree."""
+"""Random programs, run by the real actors with the fast path on and by the reference model: they have to agree.
+
+1,000 programs in the usual run. For 10,000:
+
+    PACKETFLOW_OTP_PROGRAMS=10000 python -m pytest tests/otp/test_against_model.py
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ from packetflow.otp import (
     stop,
     unlink,
 )
-from tests.otp.actors import until
+from tests.otp.actors import programs, until
 from tests.otp.model import Model
 
 
@@ -224,7 +229,7 @@ def apply(step: tuple[Any, ...], client: int, model: Model, world: World) -> Non
             world.in_turn(at, lambda: action(world.refs[other]) and None)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=programs(1000), deadline=None)
 @given(st.lists(STEP, min_size=1, max_size=40))
 def test_random_programs_end_as_the_model_says(program: list[tuple[Any, ...]]) -> None:
     logging.getLogger("packetflow.otp").setLevel(logging.CRITICAL)

@@ -9,7 +9,6 @@ from typing import Any
 
 import gevent
 import pytest
-from greenlet import greenlet
 
 from packetflow.otp import (
     CallFailed,
@@ -27,8 +26,7 @@ from packetflow.otp import (
     monitor,
     send,
 )
-from packetflow.otp.process import PENDING
-from tests.otp.actors import until
+from tests.otp.actors import until, workers_alive
 
 
 class Busy(GenServer):
@@ -83,6 +81,7 @@ class Busy(GenServer):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_nothing_is_left_and_no_call_hangs(seed: int) -> None:
+    before = workers_alive()
     system = System("stormy")
     draw = random.Random(seed)
     names = [f"busy {number}" for number in range(12)]
@@ -155,16 +154,9 @@ def test_nothing_is_left_and_no_call_hangs(seed: int) -> None:
     until(lambda: not scheduler.lingering)
     until(lambda: scheduler.workers == 0)
     assert not scheduler.run_queue
-    assert all(
-        one.value is not PENDING for waits in scheduler.timeouts.by_asked.values() for one in waits.pending
-    )
+    assert scheduler.timeouts.waiting() == []
     gc.collect()
-    workers = [
-        one
-        for one in gc.get_objects()
-        if isinstance(one, greenlet) and type(one).__name__ == "Worker" and one
-    ]
-    assert workers == []
+    assert workers_alive() - before == set()
 
 
 def test_a_burst_of_workers_ends_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

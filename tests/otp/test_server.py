@@ -362,6 +362,19 @@ def test_stop_that_overruns_raises_and_the_server_still_stops(system: System) ->
     kill(ref)
 
 
+def test_stop_that_overruns_while_the_server_is_busy_stops_it_all_the_same(system: System) -> None:
+    ref = Puppet.start(system=system)
+    gate = Event()
+    cast(ref, lambda server: gate.wait() and None)
+    watch = system.monitor(ref)
+    with pytest.raises(CallTimeout):
+        system.stop_process(ref, "normal", timeout=0.01)
+    gate.set()
+    down = watch.wait(5.0)
+    assert down is not None
+    assert down.reason == "normal"
+
+
 def test_stop_of_the_dead_is_noproc(system: System) -> None:
     ref = Puppet.start(system=system)
     stop(ref)

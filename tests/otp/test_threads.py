@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
 
-from packetflow.otp import PacketFlowError, ServerExited, System, WrongThread, call, cast, send
+from packetflow.otp import (
+    CallTimeout,
+    NoProcess,
+    NoReply,
+    PacketFlowError,
+    ServerExited,
+    System,
+    ThreadGone,
+    WrongThread,
+    call,
+    cast,
+    reply,
+    send,
+)
 from tests.otp.actors import Puppet, crash, seen, until
+
+TRACE: ContextVar[str] = ContextVar("trace", default="none")
 
 
 def in_a_thread(action: Callable[[], Any]) -> Any:
@@ -29,11 +47,10 @@ def in_a_thread(action: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
-@pytest.mark.parametrize("what", ["call", "start", "stop", "monitor"])
+@pytest.mark.parametrize("what", ["start", "stop", "monitor"])
 def test_waiting_from_another_thread_is_refused_and_told_how(system: System, what: str) -> None:
     ref = Puppet.start(system=system)
     actions: dict[str, Callable[[], Any]] = {
-        "call": lambda: call(ref, "asked"),
         "start": lambda: Puppet.start(system=system),
         "stop": lambda: system.stop_process(ref),
         "monitor": lambda: system.monitor(ref),
@@ -49,6 +66,80 @@ def test_from_thread_runs_in_the_systems_thread(system: System) -> None:
     failed = in_a_thread(lambda: system.from_thread(system.call, "one", crash(ValueError("boom"))))
     assert isinstance(failed, ServerExited)
     assert system.from_thread(lambda: "here") == "here"
+
+
+def test_a_call_from_another_thread_is_answered_there(system: System) -> None:
+    ref = Puppet.start(name="one", system=system)
+    assert in_a_thread(lambda: call(ref, "asked")) == "asked"
+    assert in_a_thread(lambda: system.call("one", "asked")) == "asked"
+    assert isinstance(in_a_thread(lambda: system.call("nobody", "asked")), NoProcess)
+    assert isinstance(in_a_thread(lambda: call(ref, crash(ValueError("boom")))), ServerExited)
+    assert isinstance(in_a_thread(lambda: call(ref, "asked")), NoProcess)
+
+
+def test_a_call_from_another_thread_times_out_there(system: System) -> None:
+    ref = Puppet.start(system=system)
+    late: list[Any] = []
+    wait_for_it = lambda server, caller: (late.append(caller), NoReply())[1]  # noqa: E731
+    assert isinstance(in_a_thread(lambda: call(ref, wait_for_it, timeout=0.01)), CallTimeout)
+    reply(late[0], "late")
+    assert in_a_thread(lambda: call(ref, "asked")) == "asked"
+
+
+def test_many_threads_call_at_once(system: System) -> None:
+    ref = Puppet.start(system=system)
+    answers: list[int] = []
+
+    def ask(number: int) -> None:
+        answers.extend(call(ref, number * 100 + i) for i in range(100))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    until(lambda: not any(thread.is_alive() for thread in threads), seconds=30.0)
+    assert sorted(answers) == list(range(800))
+
+
+def test_a_call_from_a_thread_with_greenlets_lets_them_go_on(system: System) -> None:
+    ref = Puppet.start(system=system)
+    release = Event()
+
+    def held(server: Any, caller: Any) -> str:
+        release.wait()
+        return "released"
+
+    def with_greenlets() -> list[Any]:
+        asking = gevent.spawn(call, ref, held)
+        going_on = gevent.spawn(lambda: cast(ref, "beside"))
+        gevent.joinall([going_on])
+        system.from_thread(release.set)
+        gevent.joinall([asking])
+        gevent.get_hub().destroy()
+        return [asking.value]
+
+    assert in_a_thread(with_greenlets) == ["released"]
+    assert call(ref, seen) == ["beside"]
+
+
+def test_context_variables_go_along_into_the_handler(system: System) -> None:
+    ref = Puppet.start(system=system)
+
+    def ask() -> Any:
+        TRACE.set("t-1")
+        return call(ref, lambda server, caller: TRACE.get())
+
+    assert in_a_thread(ask) == "t-1"
+
+
+def test_a_thread_that_has_ended_is_told() -> None:
+    def live() -> Any:
+        ref = Puppet.start(system=System("short"))
+        gevent.get_hub().destroy()
+        return ref
+
+    ref = in_a_thread(live)
+    with pytest.raises(ThreadGone):
+        call(ref, "asked")
 
 
 def test_cast_and_send_work_from_any_thread(system: System) -> None:

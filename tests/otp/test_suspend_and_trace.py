@@ -1,0 +1,578 @@
+"""What OTP's `sys` does with a running server: suspend, replace_state, get_status, trace."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from packetflow.otp import (
+    Agent,
+    CallTimeout,
+    ChildSpec,
+    Continue,
+    GenServer,
+    KeepState,
+    NextState,
+    NoProcess,
+    NoReply,
+    Reply,
+    ReplyTo,
+    ServerExited,
+    SpecError,
+    StateMachine,
+    StateTimeout,
+    Stop,
+    Supervisor,
+    System,
+    TraceEvent,
+    call,
+    cast,
+    change_code,
+    get_state,
+    get_status,
+    kill,
+    monitor,
+    replace_state,
+    reply,
+    resume,
+    send,
+    statistics,
+    stop,
+    suspend,
+    trace,
+    untrace,
+)
+from tests.otp.actors import Puppet, Trapper, failure_of, seen, until
+from tests.otp.test_supervisor import fall, ids, journals
+
+
+class Counter(GenServer):
+    version = 1
+
+    def init(self, start: int = 0) -> None:
+        self.value = start
+
+    def handle_call(self, request: Any, caller: Any) -> Any:
+        match request:
+            case ("add", number):
+                self.value += number
+                return self.value
+            case "later":
+                self.caller = caller
+                return NoReply()
+            case "answer":
+                reply(self.caller, "late")
+                return "answered"
+            case "crash":
+                raise ValueError("boom")
+            case "stop":
+                return Stop("normal", reply="bye")
+            case "continue":
+                return Continue("on", reply="first")
+            case "explicit":
+                return Reply("said")
+        raise AssertionError(request)
+
+    def handle_cast(self, message: Any) -> None:
+        self.value += message
+
+    def handle_info(self, message: Any) -> None:
+        self.info = message
+
+    def handle_continue(self, argument: Any) -> None:
+        self.value += 100
+
+
+# ---- suspend and resume -----------------------------------------------------------------------------------------------
+
+
+def test_a_suspended_server_takes_no_message_until_it_is_resumed(system: System) -> None:
+    ref = Counter.start(system=system)
+    suspend(ref)
+    assert failure_of(call, ref, ("add", 1), 0.01).reason == "timeout"
+    cast(ref, 10)
+    asked = gevent.spawn(call, ref, ("add", 1), None)
+    until(lambda: statistics(ref).mailbox >= 2)
+    assert get_state(ref) == {"value": 0}
+    resume(ref)
+    assert asked.get(timeout=5) == 11, "the call that timed out is gone, the rest came in order"
+
+
+def test_suspending_and_resuming_twice_is_no_error(system: System) -> None:
+    ref = Counter.start(system=system)
+    suspend(ref)
+    suspend(ref)
+    assert get_status(ref).status == "suspended"
+    resume(ref)
+    assert get_status(ref).status == "running"
+    resume(ref)
+    assert call(ref, ("add", 1)) == 1
+
+
+def test_a_server_is_suspended_after_the_message_it_handles(system: System) -> None:
+    gate = Event()
+    ref = Puppet.start(system=system)
+    asked = gevent.spawn(call, ref, lambda server, caller: gate.wait() and "done", None)
+    until(lambda: statistics(ref).status == "busy")
+    suspending = gevent.spawn(suspend, ref)
+    gevent.sleep(0)
+    assert statistics(ref).status == "busy"
+    gate.set()
+    assert asked.get(timeout=5) == "done"
+    suspending.get(timeout=5)
+    assert statistics(ref).status == "suspended"
+
+
+def test_a_suspended_server_still_answers_the_system(system: System) -> None:
+    class Second(Counter):
+        version = 2
+
+        def code_change(self, old_version: object, state: dict[str, Any]) -> None:
+            super().code_change(old_version, state)
+            self.was = old_version
+
+    ref = Counter.start(5, system=system)
+    suspend(ref)
+    assert replace_state(ref, lambda state: {"value": state["value"] * 2}) == {"value": 10}
+    change_code(ref, Second)
+    assert get_state(ref) == {"value": 10, "was": 1}
+    failing = failure_of(replace_state, ref, lambda state: 3)
+    assert isinstance(failing, SpecError)
+    resume(ref)
+    assert call(ref, ("add", 1)) == 11
+
+
+@pytest.mark.parametrize("kind", [Puppet, Trapper])
+def test_a_suspended_server_can_be_stopped_in_order(system: System, kind: type[Puppet]) -> None:
+    log: list[Any] = []
+    ref = kind.start(None, log, system=system)
+    suspend(ref)
+    waiting = gevent.spawn(failure_of, call, ref, "never", None)
+    until(lambda: statistics(ref).mailbox == 1)
+    stop(ref, "shutdown")
+    assert log == [("terminate", "shutdown")]
+    assert isinstance(waiting.get(timeout=5), ServerExited)
+
+
+def test_a_supervisor_stops_a_suspended_child(system: System) -> None:
+    log: list[Any] = []
+    tree = Supervisor.start(journals(log), system=system)
+    suspend(system.find("b"))
+    stop(tree, "shutdown")
+    assert log == ["+a", "+b", "+c", "-c", "-b", "-a"]
+
+
+def test_a_parents_exit_stops_a_suspended_server_that_traps(system: System) -> None:
+    log: list[Any] = []
+    parent = Puppet.start(system=system)
+    child = call(parent, lambda server, caller: Trapper.start_link(None, log))
+    suspend(child)
+    stop(parent, "shutdown")
+    until(lambda: child not in system.processes())
+    assert log == [("terminate", "shutdown")]
+
+
+def test_a_suspended_server_can_be_killed(system: System) -> None:
+    ref = Counter.start(system=system)
+    suspend(ref)
+    waiting = gevent.spawn(failure_of, call, ref, ("add", 1), None)
+    until(lambda: statistics(ref).mailbox == 1)
+    kill(ref)
+    assert waiting.get(timeout=5).reason == "killed"
+    assert isinstance(failure_of(resume, ref), NoProcess)
+
+
+def test_a_suspended_supervisor_judges_its_children_when_it_is_resumed(system: System) -> None:
+    log: list[Any] = []
+    tree = Supervisor.start(journals(log, "a"), system=system)
+    suspend(tree)
+    dead = system.find("a")
+    kill(dead)
+    gevent.sleep(0)
+    assert system.whereis("a") is None
+    resume(tree)
+    until(lambda: system.whereis("a"))
+    assert log == ["+a", "+a"]
+
+
+def test_who_gave_up_to_suspend_suspends_nothing(system: System) -> None:
+    gate = Event()
+    ref = Puppet.start(system=system)
+    asked = gevent.spawn(call, ref, lambda server, caller: gate.wait(), None)
+    until(lambda: statistics(ref).status == "busy")
+    assert isinstance(failure_of(suspend, ref, timeout=0.01), CallTimeout)
+    gate.set()
+    asked.get(timeout=5)
+    assert call(ref, "alive") == "alive"
+
+
+def test_a_server_cannot_suspend_itself(system: System) -> None:
+    ref = Puppet.start(system=system)
+    assert call(ref, lambda server, caller: failure_of(suspend, server.ref).reason) == "cycle"
+
+
+# ---- the idle timeout -------------------------------------------------------------------------------------------------
+
+
+def test_a_system_message_does_not_cancel_the_idle_timeout_and_a_call_does(system: System) -> None:
+    ref = Puppet.start(system=system)
+    cast(ref, lambda server: NoReply(timeout=0.03))
+    get_status(ref)
+    get_state(ref)
+    until(lambda: call(ref, seen) == ["timeout"] if get_state(ref)["seen"] else False)
+    cast(ref, lambda server: NoReply(timeout=0.03))
+    call(ref, "a message")
+    gevent.sleep(0.06)
+    assert get_state(ref)["seen"] == ["timeout"]
+
+
+def test_an_idle_timeout_that_is_due_while_the_server_is_suspended_comes_after_it(system: System) -> None:
+    ref = Puppet.start(system=system)
+    cast(ref, lambda server: NoReply(timeout=0.01))
+    suspend(ref)
+    gevent.sleep(0.03)
+    assert get_state(ref)["seen"] == []
+    resume(ref)
+    until(lambda: get_state(ref)["seen"] == ["timeout"])
+
+
+# ---- state and status -------------------------------------------------------------------------------------------------
+
+
+def test_replace_state_gives_the_new_state_and_the_server_goes_on_with_it(system: System) -> None:
+    ref = Counter.start(1, system=system)
+    assert replace_state(ref, lambda state: {**state, "value": 40}) == {"value": 40}
+    assert get_state(ref) == {"value": 40}
+    assert call(ref, ("add", 2)) == 42
+
+
+def test_a_replace_state_that_raises_changes_nothing_and_is_the_askers_error(system: System) -> None:
+    ref = Counter.start(1, system=system)
+
+    def spoil(state: dict[str, Any]) -> dict[str, Any]:
+        state["value"] = "spoiled"
+        raise KeyError("fail")
+
+    with pytest.raises(KeyError, match="fail"):
+        replace_state(ref, spoil)
+    with pytest.raises(SpecError, match="dictionary of attributes"):
+        replace_state(ref, lambda state: "no dict")  # type: ignore[arg-type,return-value]
+    assert get_state(ref) == {"value": 1}
+
+
+def test_a_supervisors_state_is_not_replaced(system: System) -> None:
+    tree = Supervisor.start([], system=system)
+    with pytest.raises(SpecError, match="upgrade"):
+        replace_state(tree, lambda state: state)
+
+
+def test_the_status_tells_what_a_server_is(system: System) -> None:
+    parent = Puppet.start(system=system)
+    ref = call(parent, lambda server, caller: Counter.start_link(3, name="counter"))
+    trace(ref, print)
+    status = get_status(ref)
+    assert (status.ref, status.name, status.server, status.parent) == (ref, "counter", "Counter", parent)
+    assert (status.status, status.trap_exits, status.mailbox, status.traced) == ("running", False, 0, 1)
+    assert status.state == {"value": 3}
+
+
+def test_get_state_is_what_a_status_shows_of_the_state(system: System) -> None:
+    class Secretive(GenServer):
+        def init(self) -> None:
+            self.password = "secret"
+
+        def get_state(self) -> dict[str, Any]:
+            return {"password": "***"}
+
+    assert get_status(Secretive.start(system=system)).state == {"password": "***"}
+
+
+def test_a_get_state_that_raises_ends_nothing(system: System) -> None:
+    class Broken(Puppet):
+        def get_state(self) -> dict[str, Any]:
+            raise ValueError("no state")
+
+    ref = Broken.start(system=system)
+    assert str(get_status(ref).state["get_state raised"]) == "no state"
+    with pytest.raises(ValueError, match="no state"):
+        get_state(ref)
+    assert call(ref, "alive") == "alive"
+
+
+@pytest.mark.parametrize(
+    "ask", [suspend, resume, get_status, get_state, lambda ref: trace(ref, print), untrace]
+)
+def test_the_dead_are_asked_nothing(system: System, ask: Any) -> None:
+    ref = Puppet.start(system=system)
+    kill(ref)
+    assert isinstance(failure_of(ask, ref), NoProcess)
+
+
+# ---- traces -----------------------------------------------------------------------------------------------------------
+
+
+def short(events: Any) -> list[Any]:
+    return [(event.kind, event.what, event.message) for event in events]
+
+
+def test_a_trace_tells_what_comes_in_and_goes_out_with_the_state_after_it(system: System) -> None:
+    ref = Counter.start(system=system)
+    events: list[TraceEvent] = []
+    trace(ref, events.append)
+    call(ref, ("add", 44))
+    assert short(events) == [("in", "call", ("add", 44)), ("out", "reply", 44)]
+    assert events[0].ref == ref
+    assert events[0].state is None
+    assert events[1].state == {"value": 44}
+    events.clear()
+    cast(ref, 1)
+    send(ref, "news")
+    call(ref, "explicit")
+    assert short(events) == [
+        ("in", "cast", 1),
+        ("noreply", "cast", None),
+        ("in", "info", "news"),
+        ("noreply", "info", None),
+        ("in", "call", "explicit"),
+        ("out", "reply", "said"),
+    ]
+    assert events[3].state == {"value": 45, "info": "news"}
+
+
+def test_a_trace_tells_an_answer_that_comes_later_and_whom_it_goes_to(system: System) -> None:
+    ref, other = Counter.start(system=system), Puppet.start(system=system)
+    events: list[TraceEvent] = []
+    trace(ref, events.append)
+    asked = gevent.spawn(call, other, lambda server, caller: call(ref, "later", None), None)
+    until(lambda: len(events) == 2)
+    call(ref, "answer")
+    assert asked.get(timeout=5) == "late"
+    assert short(events) == [
+        ("in", "call", "later"),
+        ("noreply", "call", None),
+        ("in", "call", "answer"),
+        ("out", "reply", "late"),
+        ("out", "reply", "answered"),
+    ]
+    assert [event.other for event in events] == [other, None, None, other, None]
+
+
+def test_a_trace_tells_of_continue_stop_and_crash(system: System) -> None:
+    events: list[TraceEvent] = []
+    ref = Counter.start(system=system)
+    trace(ref, events.append)
+    assert call(ref, "continue") == "first"
+    until(lambda: len(events) == 4)
+    assert short(events)[1:] == [
+        ("out", "reply", "first"),
+        ("in", "continue", "on"),
+        ("noreply", "continue", None),
+    ]
+    events.clear()
+    failure_of(call, ref, "crash")
+    assert [event.kind for event in events] == ["in", "crash"]
+    assert str(events[1].message) == "boom"
+    second = Counter.start(system=system)
+    trace(second, events.append)
+    events.clear()
+    assert call(second, "stop") == "bye"
+    assert short(events) == [("in", "call", "stop"), ("out", "reply", "bye")]
+
+
+def test_a_deque_is_a_log_of_the_last_events(system: System) -> None:
+    ref = Counter.start(system=system)
+    log: deque[TraceEvent] = deque(maxlen=2)
+    trace(ref, log.append)
+    for number in range(5):
+        call(ref, ("add", number))
+    assert short(log) == [("in", "call", ("add", 4)), ("out", "reply", 10)]
+
+
+def test_a_sink_may_write_the_events_where_it_likes(system: System, tmp_path: Path) -> None:
+    ref = Counter.start(name="counter", system=system)
+    with (tmp_path / "events").open("w") as file:
+        trace(ref, lambda event: print(event.ref, event.kind, event.message, file=file))
+        call(ref, ("add", 44))
+        untrace(ref)
+        call(ref, ("add", 1))
+    assert (tmp_path / "events").read_text() == f"{ref} in ('add', 44)\n{ref} out 44\n"
+
+
+def test_the_same_sink_is_told_once_and_each_can_be_taken_off(system: System) -> None:
+    ref = Counter.start(system=system)
+    first: list[TraceEvent] = []
+    second: list[TraceEvent] = []
+
+    def tell_first(event: TraceEvent) -> None:
+        first.append(event)
+
+    def tell_second(event: TraceEvent) -> None:
+        second.append(event)
+
+    for sink in (tell_first, tell_first, tell_second):
+        trace(ref, sink)
+    cast(ref, 1)
+    until(lambda: len(second) == 2)
+    assert len(first) == 2
+    untrace(ref, tell_first)
+    cast(ref, 1)
+    until(lambda: len(second) == 4)
+    untrace(ref)
+    call(ref, ("add", 1))
+    assert (len(first), len(second)) == (2, 4)
+
+
+def test_a_server_is_of_its_own_class_again_when_nobody_traces_it(system: System) -> None:
+    hooked: list[type] = []
+
+    class Watched(Counter):
+        def __init_subclass__(cls, **keywords: Any) -> None:
+            super().__init_subclass__(**keywords)
+            hooked.append(cls)
+
+    ref = Watched.start(system=system)
+    trace(ref, print)
+    assert get_status(ref).server == "Watched"
+    assert isinstance(ref._process.server, Watched)
+    untrace(ref)
+    assert type(ref._process.server) is Watched
+    assert ref._process.bonds is None or ref._process.bonds.trace is None
+    assert hooked == [], "the class below never learns of it"
+    untrace(ref)
+
+
+@pytest.mark.parametrize("enough", ["done", "raises"])
+def test_a_sink_that_has_enough_or_raises_is_taken_off_and_the_server_goes_on(
+    system: System, enough: str
+) -> None:
+    told: list[TraceEvent] = []
+
+    def sink(event: TraceEvent) -> Any:
+        told.append(event)
+        return "done" if enough == "done" else 1 / 0
+
+    ref = Counter.start(system=system)
+    trace(ref, sink)
+    assert call(ref, ("add", 1)) == 1
+    assert call(ref, ("add", 1)) == 2
+    assert short(told) == [("in", "call", ("add", 1))]
+
+
+def test_a_trace_goes_on_through_a_change_of_code(system: System) -> None:
+    class Second(Counter):
+        def handle_cast(self, message: Any) -> None:
+            self.value -= message
+
+    ref = Counter.start(system=system)
+    events: list[TraceEvent] = []
+    trace(ref, events.append)
+    change_code(ref, Second)
+    cast(ref, 1)
+    until(lambda: len(events) == 3)
+    assert short(events) == [("code_change", "", "Second"), ("in", "cast", 1), ("noreply", "cast", None)]
+    assert events[2].state == {"value": -1}
+
+
+def test_a_suspended_server_and_a_supervisor_can_be_traced(system: System) -> None:
+    tree = Supervisor.start(journals([], "a"), system=system)
+    events: list[TraceEvent] = []
+    suspend(tree)
+    trace(tree, events.append)
+    resume(tree)
+    assert ids(tree) == {"a": "running"}
+    assert [(event.kind, event.what) for event in events] == [("in", "call"), ("out", "reply")]
+    fall(system, "a")
+    assert ("in", "info") in [(event.kind, event.what) for event in events]
+    assert ids(tree) == {"a": "running"}
+
+
+def test_a_sink_has_to_be_a_function(system: System) -> None:
+    with pytest.raises(SpecError, match="sink"):
+        trace(Counter.start(system=system), "stdout")  # type: ignore[arg-type]
+
+
+def test_a_traced_server_that_is_killed_tells_nothing_more(system: System) -> None:
+    events: list[TraceEvent] = []
+    ref = Puppet.start(system=system)
+    trace(ref, events.append)
+    asked = gevent.spawn(failure_of, call, ref, lambda server, caller: Event().wait(), None)
+    until(lambda: len(events) == 1)
+    watch = monitor(ref)
+    kill(ref)
+    asked.get(timeout=5)
+    assert watch.wait(5).reason == "killed"
+    until(lambda: not system.scheduler.lingering)
+    assert len(events) == 1
+
+
+def test_counters_need_no_switch(system: System) -> None:
+    """OTP's sys:statistics is switched on and off; what ours tells is always counted."""
+    ref = Counter.start(system=system)
+    for _ in range(3):
+        call(ref, ("add", 1))
+    cast(ref, 1)
+    until(lambda: statistics(ref).handled == 5)  # init is one of them
+    assert statistics(ref).age >= 0
+
+
+def test_a_traced_child_comes_back_untraced(system: System) -> None:
+    Supervisor.start([ChildSpec(Counter, name="counter")], system=system)
+    events: list[TraceEvent] = []
+    trace(system.find("counter"), events.append)
+    fall(system, "counter")
+    call(system.find("counter"), ("add", 1))
+    assert events == []
+
+
+# ---- servers of other kinds -------------------------------------------------------------------------------------------
+
+
+class Light(StateMachine):
+    """Goes round by calls, and off by itself."""
+
+    def init(self) -> Any:
+        return NextState("red", 0)
+
+    def red(self, kind: Any, content: Any, data: int) -> Any:
+        return NextState("green", data + 1, ReplyTo(kind, "go"), StateTimeout(0.01))
+
+    def green(self, kind: Any, content: Any, data: int) -> Any:
+        if kind == "state_timeout":
+            return NextState("red", data)
+        return KeepState(data, ReplyTo(kind, "is green"))
+
+
+def test_an_agent_is_suspended_traced_and_repaired_too(system: System) -> None:
+    ref = Agent.start(lambda: 1, system=system)
+    events: list[TraceEvent] = []
+    suspend(ref)
+    asked = gevent.spawn(Agent.get, ref, lambda value: value)
+    until(lambda: statistics(ref).mailbox == 1)
+    trace(ref, events.append)
+    replace_state(ref, lambda state: {"state": 41})
+    resume(ref)
+    assert asked.get(timeout=5) == 41
+    Agent.update(ref, lambda value: value + 1)
+    assert [(event.kind, event.what) for event in events] == [("in", "call"), ("out", "reply")] * 2
+    assert events[3].state == {"state": 42}
+
+
+def test_a_state_machine_is_suspended_traced_and_repaired_too(system: System) -> None:
+    ref = Light.start(system=system)
+    events: list[TraceEvent] = []
+    trace(ref, events.append)
+    assert call(ref, "go?") == "go"
+    suspend(ref)
+    gevent.sleep(0.02)
+    assert get_state(ref) == ("green", 1), "its state timeout waits too"
+    replace_state(ref, lambda state: (state[0], 10))
+    resume(ref)
+    until(lambda: get_state(ref) == ("red", 10))
+    assert call(ref, "go?") == "go"
+    assert get_state(ref) == ("green", 11)
+    assert [event.kind for event in events if event.kind in ("in", "out")] == ["in", "out"] * 2
