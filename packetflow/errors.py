@@ -49,6 +49,7 @@ from packetflow.otp.errors import (
     TaskExited,
     ThreadGone,
     TooManyChildren,
+    WorkerFailed,
     WrongThread,
 )
 from packetflow.storage.data_folder import DataFolderError
@@ -137,5 +138,6 @@ __all__ = [
     "Unavailable",
     "Unencodable",
     "ValidationFailed",
+    "WorkerFailed",
     "WrongThread",
 ]

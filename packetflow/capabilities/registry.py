@@ -57,7 +57,7 @@ class Group:
     def __init__(self, source: CapabilitySource, data_folder: Path, run_async: Callable[[Any], Any]) -> None:
         """Load the source and open its resources. Raises DefinitionError; then nothing stays open."""
         self.source = source
-        self._digest = source.digest()
+        self.digest = source.digest()
         self._loaded = source.load()
         self._open: dict[Resource[Any], OpenResource[Any]] = {}
         settings = ResourceSettings(data_folder, self._loaded.folder, source.config)
@@ -75,7 +75,7 @@ class Group:
 
     def serves(self, source: CapabilitySource) -> bool:
         """Whether this is what the source would give now."""
-        return self.source == source and self._digest == source.digest()
+        return self.source == source and self.digest == source.digest()
 
     def close(self, log: Any) -> None:
         """Close its resources, the last opened first, and forget its code. A resource that fails to close is logged."""
@@ -104,10 +104,27 @@ def _opened(
 RETIREMENT = 2.0  # seconds that a stop waits for what is being retired
 
 
+class Change:
+    """What will be served, loaded and not yet served. words: what it changes."""
+
+    __slots__ = ("catalogue", "fresh", "groups", "words")
+
+    def __init__(
+        self, groups: list[Group], fresh: list[Group], catalogue: Catalogue, words: list[str]
+    ) -> None:
+        self.groups = groups
+        self.fresh = fresh
+        self.catalogue = catalogue
+        self.words = words
+
+
 class CapabilityRegistry(GenServer):
     """The one that changes the catalogue. Requests:
 
     ("apply", sources, dry_run) -> what changed, in words
+    ("prepare", sources) -> the same, loaded beside what is served; then ("commit",) serves it and can't fail, or ("abort",)
+        closes it again
+    ("digests",) -> what each source's files were when they were loaded
     ("register", definitions) -> their names
     ("unregister", id) -> how many versions went
 
@@ -131,12 +148,26 @@ class CapabilityRegistry(GenServer):
         self._log = log
         self._groups: list[Group] = []
         self._retiring: set[gevent.Greenlet[..., None]] = set()
-        self._apply(sources(), False)
+        self._prepared: Change | None = None
+        self._put(self._build_all(sources()))
 
     def handle_call(self, request: Any, caller: Any) -> Any:
         """Answer one request; a DefinitionError is the caller's, and no crash."""
         try:
             match request:
+                case ("commit",) | ("abort",):
+                    return True, self._conclude(request[0] == "commit")
+                case ("digests",):
+                    return True, {
+                        f"capabilities of {one.source.name}": one.digest for one in self._groups if one.digest
+                    }
+                case _ if self._prepared is not None:
+                    return False, DefinitionError(
+                        "another change of the capabilities is under way; try again"
+                    )
+                case ("prepare", sources):
+                    self._prepared = self._build_all(sources)
+                    return True, self._prepared.words
                 case ("apply", sources, dry_run):
                     return True, self._apply(sources, dry_run)
                 case ("register", definitions):
@@ -150,11 +181,20 @@ class CapabilityRegistry(GenServer):
     def terminate(self, reason: object) -> None:
         """Close every resource, of those that are being retired too."""
         gevent.joinall(list(self._retiring), timeout=RETIREMENT)
+        self._conclude(False)
         for group in reversed(self._groups):
             group.close(self._log)
 
     def _apply(self, sources: Sequence[CapabilitySource], dry_run: bool) -> list[str]:
         """Load beside what runs the sources that are new or changed, and swap."""
+        change = self._build_all(sources)
+        if dry_run:
+            self._close(change.fresh)
+        else:
+            self._put(change)
+        return change.words
+
+    def _build_all(self, sources: Sequence[CapabilitySource]) -> Change:
         fresh: list[Group] = []
         groups: list[Group] = []
         try:
@@ -176,24 +216,30 @@ class CapabilityRegistry(GenServer):
             for one in group.registered
         }
         after = {f"{one.definition.id}@{one.definition.version}" for one in catalogue}
-        changes = [f"capability {name} added" for name in sorted(after - before)]
-        changes += [f"capability {name} removed" for name in sorted(before - after)]
-        if dry_run:
-            self._close(fresh)
-            return changes
-        changes += [
-            f"capabilities of {group.source.name} loaded again"
-            for group in fresh
-            if self._groups and not changes
-        ]
-        gone = [group for group in self._groups if group not in groups]
-        self._groups = groups
-        self._publish(catalogue)
+        words = [f"capability {name} added" for name in sorted(after - before)]
+        words += [f"capability {name} removed" for name in sorted(before - after)]
+        again = [f"capabilities of {group.source.name} loaded again" for group in fresh]
+        return Change(groups, fresh, catalogue, words or (again if self._groups else []))
+
+    def _put(self, change: Change) -> None:
+        gone = [group for group in self._groups if group not in change.groups]
+        self._groups = change.groups
+        self._publish(change.catalogue)
         if gone:
             retiring = gevent.spawn(self._retire, gone)
             self._retiring.add(retiring)
             retiring.link(self._retiring.discard)
-        return changes
+
+    def _conclude(self, commit: bool) -> bool:
+        """The end of a prepared change. Returns whether there was one."""
+        change, self._prepared = self._prepared, None
+        if change is None:
+            return False
+        if commit:
+            self._put(change)
+        else:
+            self._close(change.fresh)
+        return True
 
     def _register(self, definitions: tuple[Capability, ...]) -> list[str]:
         group = self._build(CapabilitySource(definitions=definitions))

@@ -6,7 +6,7 @@ A change is built beside the live chain and put in place when all of it runs; on
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,37 @@ class Surroundings:
         )
 
 
+class Change:
+    """A change that was built and started, and is not in place: the modules afterwards, those that are new, and those that go.
+
+    same: it is one module's next instance, which goes on counting. unload: whether the code of those that go, or of the
+    new ones if it comes to nothing, is needed no more.
+    """
+
+    __slots__ = ("after", "fresh", "gone", "same", "unload")
+
+    def __init__(
+        self,
+        after: dict[str, Placed],
+        fresh: Sequence[Placed],
+        gone: Sequence[Placed],
+        same: bool = False,
+        unload: bool = True,
+    ) -> None:
+        self.after = after
+        self.fresh = fresh
+        self.gone = gone
+        self.same = same
+        self.unload = unload
+
+
 class ModuleRegistry(GenServer):
     """The one that changes the chain. Requests:
 
     ("apply", placements, dry_run) -> list of what changed, in words
     ("enable" | "disable" | "reload" | "restart", name, dry_run) -> whether anything changed
+    ("prepare", one of these actions, its placements or name) -> the same answer: what is new runs beside the chain, and is
+        in no request's way; then ("commit",) puts it in place and can't fail, or ("abort",) ends it again
     ("register", placement), ("unregister", name)
     ("list",) -> the placed modules in the chain's order
 
@@ -86,7 +112,9 @@ class ModuleRegistry(GenServer):
         self._placed: dict[str, Placed] = {}
         self._supervisors: dict[Ref, Placed] = {}
         self._retiring: set[gevent.Greenlet[..., None]] = set()
-        self._apply(placements(), False)
+        self._pending: Change | None = None
+        self._prepared = False
+        self._put(self._apply(placements(), False)[1])
 
     def handle_call(self, request: Any, caller: Any) -> Any:
         """Answer one request: (True, answer), or (False, error) where the request is at fault, which is no crash."""
@@ -101,15 +129,44 @@ class ModuleRegistry(GenServer):
                 return self._in_order()
             case "find":
                 return self._find(*arguments)
+            case "commit" | "abort":
+                return self._conclude(action == "commit")
+        if self._prepared:
+            raise ModuleError("another change of the modules is under way; try again")
+        if action == "prepare":
+            answer, self._pending = self._build_change(*arguments, False)
+            self._prepared = True
+            return answer
+        answer, change = self._build_change(action, *arguments)
+        self._put(change)
+        return answer
+
+    def _build_change(self, action: str, *arguments: Any) -> tuple[Any, Change | None]:
+        match action:
             case "apply":
                 return self._apply(*arguments)
             case "register":
                 return self._register(*arguments)
             case "unregister":
                 return self._unregister(*arguments)
-            case "enable" | "disable" | "reload" | "restart":
-                return getattr(self, f"_{action}")(*arguments)
+            case "enable" | "disable":
+                name, dry_run = arguments
+                return self._switch(name, action == "enable", dry_run)
+            case "reload":
+                return self._reload(*arguments)
+            case "restart":
+                return self._restart(*arguments)
         raise ModuleError(f"the module registry can't {action!r}")
+
+    def _conclude(self, commit: bool) -> bool:
+        """The end of a prepared change. Returns whether there was one."""
+        there, self._prepared = self._prepared, False
+        change, self._pending = self._pending, None
+        if commit:
+            self._put(change)
+        elif change is not None:
+            self._drop(change.fresh, change.unload)
+        return there
 
     def handle_info(self, message: Any) -> None:
         """A module's supervisor gave up, or a hook failed."""
@@ -124,12 +181,13 @@ class ModuleRegistry(GenServer):
     def terminate(self, reason: object) -> None:
         """See those out that are being retired; forget the others' code: their hosts keep what they run until they end."""
         gevent.joinall(list(self._retiring), timeout=self._around.shutdown)
+        self._conclude(False)
         for one in self._placed.values():
             one.loaded.unload()
 
     # ---- changes --------------------------------------------------------------------------------------------------------
 
-    def _apply(self, placements: Sequence[Placement], dry_run: bool) -> list[str]:
+    def _apply(self, placements: Sequence[Placement], dry_run: bool) -> tuple[list[str], Change | None]:
         wanted = self._unique(placements)
         kept = {
             name: one
@@ -154,57 +212,57 @@ class ModuleRegistry(GenServer):
             raise
         if dry_run:
             self._drop(fresh.values())
-            return changes
+            return changes, None
         gone = [one for name, one in self._placed.items() if after.get(name) is not one]
-        self._placed = after
-        self._swap()
-        self._retire(gone, "shutdown")
-        return changes
+        return changes, Change(after, list(fresh.values()), gone)
 
-    def _register(self, placement: Placement) -> bool:
+    def _put(self, change: Change | None) -> None:
+        """Put a change in place: one swap of the chain. Those that go finish what they are in."""
+        if change is None:
+            return
+        if change.same:
+            for old, new in zip(change.gone, change.fresh, strict=True):
+                self._keep_counts(old.gate, new.gate)
+        self._placed = change.after
+        self._swap()
+        self._retire(change.gone, change.unload)
+
+    def _register(self, placement: Placement) -> tuple[bool, Change | None]:
         if placement.name in self._placed:
             raise ModuleError(f"module {placement.name} is there already; expected a name that is free")
-        self._apply([*(one.placement for one in self._placed.values()), placement], False)
-        return True
+        return True, self._apply([*(one.placement for one in self._placed.values()), placement], False)[1]
 
-    def _unregister(self, name: str) -> bool:
+    def _unregister(self, name: str) -> tuple[bool, Change | None]:
         gone = self._find(name)
-        self._apply([one.placement for one in self._placed.values() if one is not gone], False)
-        return True
+        return True, self._apply([one.placement for one in self._placed.values() if one is not gone], False)[
+            1
+        ]
 
-    def _enable(self, name: str, dry_run: bool) -> bool:
-        return self._switch(name, True, dry_run)
-
-    def _disable(self, name: str, dry_run: bool) -> bool:
-        return self._switch(name, False, dry_run)
-
-    def _switch(self, name: str, enabled: bool, dry_run: bool) -> bool:
+    def _switch(self, name: str, enabled: bool, dry_run: bool) -> tuple[bool, Change | None]:
         old = self._find(name)
         if old.placement.enabled == enabled:
-            return False
-        self._replace(old, old.loaded, enabled, dry_run)
-        return True
+            return False, None
+        return True, self._replace(old, old.loaded, enabled, dry_run)
 
-    def _reload(self, name: str, dry_run: bool) -> bool:
+    def _reload(self, name: str, dry_run: bool) -> tuple[bool, Change | None]:
         old = self._find(name)
         loaded = load(old.placement.module, self._around.module_path)
         try:
-            self._replace(old, loaded, old.placement.enabled, dry_run)
+            change = self._replace(old, loaded, old.placement.enabled, dry_run)
         except BaseException:
             loaded.unload()
             raise
         changed = loaded.digest != old.loaded.digest
         if dry_run:
             loaded.unload()
-        return changed
+        return changed, change
 
-    def _restart(self, name: str, dry_run: bool) -> bool:
+    def _restart(self, name: str, dry_run: bool) -> tuple[bool, Change | None]:
         old = self._find(name)
-        self._replace(old, old.loaded, old.placement.enabled, dry_run)
-        return True
+        return True, self._replace(old, old.loaded, old.placement.enabled, dry_run)
 
-    def _replace(self, old: Placed, loaded: LoadedModule, enabled: bool, dry_run: bool) -> None:
-        """Put a new instance in the old one's place."""
+    def _replace(self, old: Placed, loaded: LoadedModule, enabled: bool, dry_run: bool) -> Change | None:
+        """A new instance for the old one's place."""
         placement = old.placement
         if placement.enabled != enabled:
             placement = Placement(**{**vars(placement), "enabled": enabled})
@@ -212,13 +270,10 @@ class ModuleRegistry(GenServer):
         after = {name: new if one is old else one for name, one in self._placed.items()}
         check_dependencies([one for one in after.values() if one.placement.enabled])
         if dry_run:
-            return
+            return None
         if enabled:
             self._start(new)
-        self._keep_counts(old.gate, new.gate)
-        self._placed = after
-        self._swap()
-        self._retire([old], "shutdown", unload=loaded is not old.loaded)
+        return Change(after, [new], [old], same=True, unload=loaded is not old.loaded)
 
     @property
     def _hosts(self) -> Ref:
@@ -287,7 +342,7 @@ class ModuleRegistry(GenServer):
         """An instance came or went behind its gate: the same chain, its hooks bound anew."""
         self._swap()
 
-    def _retire(self, gone: Sequence[Placed], reason: str, unload: bool = True) -> None:
+    def _retire(self, gone: Sequence[Placed], unload: bool) -> None:
         """End modules once the requests in flight have left them."""
         if gone:
             retiring = gevent.spawn(self._end, list(gone), unload)
@@ -311,15 +366,16 @@ class ModuleRegistry(GenServer):
             if unload:
                 one.loaded.unload()
 
-    def _drop(self, placed: Any) -> None:
-        """Undo what a failed change built; nobody has seen it."""
+    def _drop(self, placed: Iterable[Placed], unload: bool = True) -> None:
+        """Undo what a change built that comes to nothing; nobody has seen it."""
         for one in placed:
             if one.supervisor is not None:
                 self._supervisors.pop(one.supervisor, None)
                 DynamicSupervisor.terminate_child(
                     self._hosts, one.supervisor, timeout=self._around.shutdown * 2
                 )
-            one.loaded.unload()
+            if unload:
+                one.loaded.unload()
 
     # ---- faults ---------------------------------------------------------------------------------------------------------
 

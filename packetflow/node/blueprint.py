@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,7 +22,8 @@ ModuleGiven = type[Module] | tuple[str, type[Module]] | Placement
 class Blueprint:
     """The sources of capabilities and the placements of modules of one configuration.
 
-    without: names of modules to leave out, `all` for every one.
+    without: names of modules to leave out, `all` for every one. switched: modules by name that are enabled or not, whatever
+    this reading of the configuration says.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Blueprint:
         capabilities: Iterable[Callable[..., Any] | Capability] = (),
         modules: Iterable[ModuleGiven] = (),
         without: Iterable[str] = (),
+        switched: Mapping[str, bool] | None = None,
     ) -> None:
         self.loaded = loaded if isinstance(loaded, LoadedConfig) else None
         self.config = loaded.config if isinstance(loaded, LoadedConfig) else loaded
         self._capabilities = tuple(definition_given(one) for one in capabilities)
         self._modules = tuple(_placement(one) for one in modules)
         self._without = frozenset(without)
+        self._switched = dict(switched or {})
 
     def with_config(self, loaded: LoadedConfig) -> Blueprint:
         """The same, by another reading of the configuration."""
@@ -56,7 +60,8 @@ class Blueprint:
         found = [*(_from_entry(entry) for entry in self.config.modules), *self._modules]
         if "all" in self._without:
             return []
-        return [one for one in found if one.name not in self._without]
+        left = [one for one in found if one.name not in self._without]
+        return [replace(one, enabled=self._switched.get(one.name, one.enabled)) for one in left]
 
     def module_config(self, placement: Placement, cls: type[Module]) -> BaseModel:
         """A module's checked configuration. Raises ConfigError with the place of each fault, or ModuleError."""

@@ -27,6 +27,7 @@ class Listener(GenServer):
         self._node = node
         self._transport = make(node)
         self._transport.log = node.log.bind(door=self._transport.kind)
+        self._transport.shared = node.shares_ports
         self._transport.start()
         node.transports.append(self._transport)
 
@@ -37,12 +38,14 @@ class Listener(GenServer):
 
 
 def listeners(node: Node) -> list[ChildSpec]:
-    """A child for each door that the configuration opens; the operator's is always there."""
+    """A child for each door that the configuration opens in this process; the operator's is not the configuration's to close."""
     config = node.config
-    makers = {"admin": _admin}
-    if config.tcp.enabled:
+    makers: dict[str, Callable[[Node], Transport]] = {}
+    if "admin" in node.doors:
+        makers["admin"] = _admin
+    if config.tcp.enabled and "tcp" in node.doors:
         makers["tcp"] = _tcp
-    if config.http.enabled:
+    if config.http.enabled and "http" in node.doors:
         makers["http"] = _http
     return [
         ChildSpec(Listener, node, make, id=name, shutdown=config.timeouts.shutdown)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, ClassVar, Self, TextIO
 
 import gevent
 from gevent.event import Event
@@ -20,6 +20,7 @@ from packetflow.intelligence.module import Module
 from packetflow.intelligence.placement import Placed, Placement
 from packetflow.node import view
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
+from packetflow.node.changing import Changing, ModuleSwitch
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
 from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
@@ -31,7 +32,7 @@ from packetflow.node.routes import Routes
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
-from packetflow.otp import Ref, System
+from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
@@ -52,13 +53,19 @@ class Node:
             node.call("ticket.open", {"customer_id": "C-1001", "text": "My card was stolen"})
 
     It lives in the hub of the thread that makes it; ask it from greenlets of that thread. Several nodes in one process
-    are strangers to each other.
+    are strangers to each other. It is one process: `node.workers` counts for `packetflow start` (parent.py).
 
     config: what `load_config` gave, or a NodeConfig; without one the node has no doors to the outside and keeps its
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
     pairs or Placements. without: names of modules to leave out, `all` for every one. log_stream: where the log goes
     (standard error).
     """
+
+    # What the processes of a node with workers differ in (parent.py, worker.py).
+    doors: ClassVar[tuple[str, ...]] = ("admin", "tcp", "http")
+    holds_folder: ClassVar[bool] = True
+    shares_ports: ClassVar[bool] = False
+    door_class: ClassVar[type[Door]] = Door
 
     def __init__(
         self,
@@ -87,7 +94,7 @@ class Node:
         )
         self.routes = Routes(settings.timeouts.request, ESCAPES)
         self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
-        self.door = Door(
+        self.door = self.door_class(
             self.routes,
             self.clock,
             self.traces,
@@ -103,6 +110,7 @@ class Node:
         self._data_folder: DataFolder | None = None
         self._started: float | None = None
         self._started_utc = ""
+        self.changing = Changing(self)
         self._reloading = Reloading(self)
         self.own_capabilities = tuple(system_capabilities(self))
         self._stopped = Event()
@@ -135,6 +143,10 @@ class Node:
         self._started = self.clock.monotonic()
         self._started_utc = self.clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return self
+
+    def more_children(self) -> list[ChildSpec]:
+        """What stands in the tree of this kind of node between the modules and the doors."""
+        return []
 
     def stop(self, drain: float | None = None) -> None:
         """Stop: no new requests, finish what is in flight for `drain` seconds (by the configuration), then down in reverse.
@@ -269,11 +281,14 @@ class Node:
         placement: priority, match, scope, on_error, timeout, max_concurrency, as in the configuration. Raises
         ModuleError; then the chain is as it was.
         """
-        self.ask(MODULES, ("register", Placement(name, module, config=dict(config or {}), **placement)))
+        wanted = Placement(name, module, config=dict(config or {}), **placement)
+        with self.changing.alone:
+            self.ask(MODULES, ("register", wanted))
 
     def unregister_module(self, name: str) -> None:
         """Take a module out; requests under way finish on it, then it is terminated. Raises ModuleError if there is none."""
-        self.ask(MODULES, ("unregister", name))
+        with self.changing.alone:
+            self.ask(MODULES, ("unregister", name))
 
     def list_active_modules(self) -> list[shapes.ModuleRow]:
         """The modules that are in the chain, in its order."""
@@ -282,11 +297,13 @@ class Node:
     def register(self, *capabilities: Callable[..., Any] | Capability) -> list[str]:
         """Serve further capabilities; gives their names. Raises DefinitionError."""
         definitions = tuple(definition_given(one) for one in capabilities)
-        return list(self.ask(CAPABILITIES, ("register", definitions)))
+        with self.changing.alone:
+            return list(self.ask(CAPABILITIES, ("register", definitions)))
 
     def unregister(self, id: str) -> None:
         """Serve a capability no more; requests under way finish. Raises DefinitionError if there is none."""
-        self.ask(CAPABILITIES, ("unregister", id))
+        with self.changing.alone:
+            self.ask(CAPABILITIES, ("unregister", id))
 
     def ask(self, name: str, request: Any) -> Any:
         """Ask one of the registries (supervision.py names them); a refusal is raised."""
@@ -335,7 +352,7 @@ class Node:
             "pid": os.getpid(),
             "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
             "environment": len(loaded.variables) if loaded is not None else 0,
-            "data_folder": str(self.data_folder.path),
+            "data_folder": str(self.config.node.data_folder),
             "doors": doors,  # type: ignore[typeddict-item]
             "access": view.access_of(self.config),
             "chain": view.chain_links(self.placed()),
@@ -368,7 +385,7 @@ class Node:
         """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
         self.module(name)
         try:
-            changed = bool(self.ask(MODULES, (action, name, dry_run)))
+            changed = bool(self.changing.run(ModuleSwitch(action, name), dry_run))
         except RequestError:
             raise
         except Exception as error:
@@ -378,6 +395,11 @@ class Node:
             self._reloading.remember(action, name, who)
         return {"module": self.module(name), "chain": view.chain_links(self.placed()), "changed": changed}
 
+    def code(self) -> dict[str, str]:
+        """What runs here, by digest: of each module's code, and of each source of capabilities that is a file."""
+        modules = {f"module {one.name}": one.loaded.digest for one in self.placed() if one.loaded.digest}
+        return {**modules, **self.ask(CAPABILITIES, ("digests",))}
+
     def tree(self) -> dict[str, Any]:
         """The supervision tree as data."""
         return process_tree(self._root)
@@ -385,6 +407,14 @@ class Node:
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
         return view.stats_of(self.door)
+
+    def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last requests from outside, the newest first, a row each."""
+        return view.recent_rows(self.traces, limit)
+
+    def trace(self, id: str) -> dict[str, Any]:
+        """The way of one request: `last`, or the one whose trace's id begins so. Raises NotFound, ValidationFailed."""
+        return view.one_trace(id, view.find_traces(self.traces, id))
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""

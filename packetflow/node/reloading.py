@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packetflow.node.config import ConfigError, LoadedConfig, Overlay
+from packetflow.node.changing import Reconfiguration
+from packetflow.node.config import ConfigError, Overlay
 from packetflow.node.config.show import diff
-from packetflow.node.supervision import CAPABILITIES, MODULES
 from packetflow.node.system import shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.wire.errors import Unavailable
@@ -34,11 +34,11 @@ class Reloading:
             loaded, self._overlay = old.loaded.again()
             self._overlay.remove(*(dropped.key for dropped in loaded.dropped))
         except PacketFlowError as error:
-            return {"changed": [], "kept": [], "faults": _faults(error)}
+            return {"changed": [], "kept": [], "faults": faults_of(error)}
         try:
-            changed = self._apply(loaded, dry_run)
+            changed = list(self._node.changing.run(Reconfiguration(loaded), dry_run))
         except PacketFlowError as error:
-            return {"changed": [], "kept": [], "faults": _faults(error)}
+            return {"changed": [], "kept": [], "faults": faults_of(error)}
         kept = [
             f"{change.key}: takes a restart"
             for change in diff(old.loaded, loaded)
@@ -47,32 +47,6 @@ class Reloading:
         if changed and not dry_run:
             self._node.log.info("configuration reloaded", changed=changed, kept=kept)
         return {"changed": changed, "kept": kept, "faults": []}
-
-    def _apply(self, loaded: LoadedConfig, dry_run: bool) -> list[str]:
-        node = self._node
-        old = node.blueprint
-        new = old.with_config(loaded)
-        node.blueprint = new  # module configurations are checked by it
-        try:
-            changed = list(node.ask(MODULES, ("apply", new.placements(), True)))
-            changed += node.ask(CAPABILITIES, ("apply", node.sources(), True))
-            if dry_run:
-                node.blueprint = old
-                return changed
-            node.ask(CAPABILITIES, ("apply", node.sources(), False))
-            try:
-                node.ask(MODULES, ("apply", new.placements(), False))
-            except BaseException:
-                node.blueprint = old
-                node.ask(CAPABILITIES, ("apply", node.sources(), False))
-                raise
-        except BaseException:
-            node.blueprint = old
-            raise
-        node.routes.timeout = loaded.config.timeouts.request
-        node.door.local, node.door.operators = loaded.config.access.local, loaded.config.access.operator
-        node.routes.swap()
-        return changed
 
     def remember(self, action: str, name: str, who: str) -> None:
         """Keep a change made at run time over restarts. Raises Unavailable if it can't be written; it holds until
@@ -104,7 +78,9 @@ def _is_live(key: str) -> bool:
     return key.startswith(LIVE)
 
 
-def _faults(error: PacketFlowError) -> list[dict[str, object]]:
+def faults_of(error: PacketFlowError) -> list[dict[str, object]]:
+    """What is wrong with a configuration, fault by fault."""
     if isinstance(error, ConfigError):
         return [fault.as_dict() for fault in error.faults]
-    return [{"message": str(error), "severity": "error"}]
+    told = getattr(error, "details", {}).get("faults")
+    return list(told) if told else [{"message": str(error), "severity": "error"}]

@@ -8,6 +8,7 @@ Node                          one_for_one
    ├─ intelligence            one_for_all
    │  ├─ modules              dynamic: a supervisor of its own for each module
    │  └─ chain                the registry: who stands in the chain
+   ├─ ports, workers          of a node with workers: its processes, each with such a tree of its own
    └─ transports              one_for_one: a listener each; started last, stopped first
 """
 
@@ -36,14 +37,15 @@ def start_tree(node: Node) -> Ref:
     """Start the tree. Raises what the part that did not start raised."""
     timeouts = node.config.timeouts
     name = node.config.node.name
-    core = [_capabilities(node), _intelligence(node), _transports(node)]
+    core = [_capabilities(node), _intelligence(node), *node.more_children(), _transports(node)]
+    storage = ChildSpec(
+        Storage, node.config.node.data_folder, name, node.clock, node.folder_opened, id="storage"
+    )
     try:
         return Supervisor.start(
             [
                 ChildSpec(Telemetry, node.log, id="telemetry"),
-                ChildSpec(
-                    Storage, node.config.node.data_folder, name, node.clock, node.folder_opened, id="storage"
-                ),
+                *([storage] if node.holds_folder else []),
                 Supervisor.child(core, id="core", strategy="rest_for_one"),
             ],
             name=name,

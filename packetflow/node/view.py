@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packetflow.capabilities.catalogue import Registered
 from packetflow.intelligence.gate import QUARANTINED, RUNNING
@@ -14,8 +14,8 @@ from packetflow.node.config import ConfigError, NodeConfig
 from packetflow.node.system import shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
-from packetflow.telemetry.traces import quantile
-from packetflow.wire.errors import Rejected, RequestError
+from packetflow.telemetry.traces import SHORTEST, Traces, quantile
+from packetflow.wire.errors import NotFound, Rejected, RequestError, ValidationFailed
 
 if TYPE_CHECKING:
     from packetflow.node.door import Door
@@ -58,6 +58,12 @@ def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDe
         "effects": [effect.name for effect in definition.effects],
         "load": _load(door, registered),
     }
+
+
+def load_of(door: Door, name: str) -> shapes.Load | None:
+    """How a capability (`id`, or `id@version`) is used; None if there is none."""
+    registered = door.routes.catalogue.find(name)
+    return None if registered is None else _load(door, registered)
 
 
 def _load(door: Door, registered: Registered) -> shapes.Load:
@@ -174,6 +180,53 @@ def refusal(name: str, error: Exception) -> RequestError:
     if isinstance(error, ConfigError):
         details["faults"] = [fault.as_dict() for fault in error.faults]
     return Rejected(f"{error}; the chain is as it was", details)
+
+
+def recent_rows(traces: Traces, limit: int) -> list[dict[str, Any]]:
+    """The last requests from outside, the newest first, the node's own (`system.*`) left out."""
+    rows: list[dict[str, Any]] = []
+    for call in traces:
+        if call.parent is None and not call.capability.startswith("system."):
+            rows.append(traces.row(call))
+            if len(rows) == limit:
+                break
+    return rows
+
+
+class Found(NamedTuple):
+    """A trace that was asked for. ended: monotonic seconds, the same for all processes of a machine. data: all of it."""
+
+    id: str
+    ended: float
+    data: dict[str, Any]
+
+
+def find_traces(traces: Traces, id: str) -> list[Found]:
+    """The request that ended last (id `last`), or those whose trace's id begins so. Raises ValidationFailed for a short one."""
+    if id == "last":
+        found = [call for call in [traces.last()] if call is not None]
+    elif len(id) < SHORTEST:
+        raise ValidationFailed(f"id {id!r} is too short; expected {SHORTEST} letters or more", {"faults": []})
+    else:
+        found = traces.find(id)
+    # Of several nobody wants to see more than the ids.
+    return [
+        Found(call.id, call.stamps[-1], traces.as_data(call) if len(found) == 1 else {}) for call in found
+    ]
+
+
+def one_trace(id: str, found: list[Found]) -> dict[str, Any]:
+    """The one trace of those found: of several that ended last, the last. Raises NotFound; ValidationFailed with the
+    candidates where an id begins several."""
+    if not found:
+        what = "no request was traced yet" if id == "last" else f"no trace {id!r} is kept"
+        raise NotFound(what, {"trace": id})
+    if id == "last":
+        return max(found, key=lambda one: one.ended).data
+    if len(found) > 1:
+        candidates = [one.id for one in found]
+        raise ValidationFailed(f"{id!r} begins {len(found)} traces", {"candidates": candidates, "faults": []})
+    return found[0].data
 
 
 def tree_row(node: Any, describe: Callable[[Any], str]) -> dict[str, Any]:

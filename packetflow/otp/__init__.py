@@ -106,6 +106,7 @@ _HOMES = {
         "TaskExited",
         "ThreadGone",
         "TooManyChildren",
+        "WorkerFailed",
         "WrongThread",
     ),
     "hosting": ("Hosting",),
@@ -151,6 +152,10 @@ _HOMES = {
     ),
     "router": ("Router",),
     "server": ("GenServer",),
+    "shared_port": (
+        "listen_shared",
+        "reserve_port",
+    ),
     "signals": (
         "Monitor",
         "demonitor",
@@ -192,6 +197,14 @@ _HOMES = {
     "timers": ("Timer",),
     "via": ("Via",),
     "watchdog": ("Watchdog",),
+    "worker_process": ("WorkerContext",),
+    "worker_supervisor": (
+        "WorkerInfo",
+        "WorkerProcess",
+        "WorkerSpec",
+        "WorkerSupervisor",
+        "worker_info",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -310,6 +323,12 @@ __all__ = [
     "Unregistered",
     "Via",
     "Watchdog",
+    "WorkerContext",
+    "WorkerFailed",
+    "WorkerInfo",
+    "WorkerProcess",
+    "WorkerSpec",
+    "WorkerSupervisor",
     "WrongThread",
     "actor_context",
     "call",
@@ -322,12 +341,14 @@ __all__ = [
     "get_status",
     "kill",
     "link",
+    "listen_shared",
     "monitor",
     "multi_call",
     "offload",
     "receive_response",
     "replace_state",
     "reply",
+    "reserve_port",
     "resume",
     "send",
     "send_request",
@@ -340,6 +361,7 @@ __all__ = [
     "unlink",
     "untrace",
     "wait_response",
+    "worker_info",
 ]
 
 

@@ -73,6 +73,7 @@ from packetflow.otp.errors import StartFailed as StartFailed
 from packetflow.otp.errors import TaskExited as TaskExited
 from packetflow.otp.errors import ThreadGone as ThreadGone
 from packetflow.otp.errors import TooManyChildren as TooManyChildren
+from packetflow.otp.errors import WorkerFailed as WorkerFailed
 from packetflow.otp.errors import WrongThread as WrongThread
 from packetflow.otp.hosting import Hosting as Hosting
 from packetflow.otp.inspection import Branch as Branch
@@ -107,6 +108,8 @@ from packetflow.otp.requests import send_request as send_request
 from packetflow.otp.requests import wait_response as wait_response
 from packetflow.otp.router import Router as Router
 from packetflow.otp.server import GenServer as GenServer
+from packetflow.otp.shared_port import listen_shared as listen_shared
+from packetflow.otp.shared_port import reserve_port as reserve_port
 from packetflow.otp.signals import Monitor as Monitor
 from packetflow.otp.signals import demonitor as demonitor
 from packetflow.otp.signals import exit_signal as exit_signal
@@ -142,3 +145,9 @@ from packetflow.otp.thread_pool import ThreadPool as ThreadPool
 from packetflow.otp.timers import Timer as Timer
 from packetflow.otp.via import Via as Via
 from packetflow.otp.watchdog import Watchdog as Watchdog
+from packetflow.otp.worker_process import WorkerContext as WorkerContext
+from packetflow.otp.worker_supervisor import WorkerInfo as WorkerInfo
+from packetflow.otp.worker_supervisor import WorkerProcess as WorkerProcess
+from packetflow.otp.worker_supervisor import WorkerSpec as WorkerSpec
+from packetflow.otp.worker_supervisor import WorkerSupervisor as WorkerSupervisor
+from packetflow.otp.worker_supervisor import worker_info as worker_info

@@ -18,6 +18,7 @@ PacketFlowError                code, message for people
 ├─ SpecError                   a child specification or option is wrong: field, given, accepted
 ├─ ChildError                  a supervisor refuses
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
+├─ WorkerFailed                a worker process raised: kind, text, traceback
 ├─ BadReturn                   a state machine's callback returned what it may not: given, reason
 ├─ BadAction                   an action of it is none, or is not one there: given, reason
 ├─ OffloadError                offloaded work has no result
@@ -270,6 +271,21 @@ class TooManyChildren(ChildError):
     def __init__(self, child: object, limit: int) -> None:
         super().__init__(child, f"child {child} is not started: {limit} run already (max_children)")
         self.limit = limit
+
+
+class WorkerFailed(PacketFlowError):
+    """What was raised in a worker process. kind: the exception's class by name. traceback: its traceback, as text."""
+
+    code = "execution_failed"
+
+    def __init__(self, kind: str, text: str, traceback: str = "") -> None:
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind = kind
+        self.text = text
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, self.text, self.traceback)
 
 
 class BadReturn(PacketFlowError):

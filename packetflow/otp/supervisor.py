@@ -253,7 +253,7 @@ class Supervisor(Overseer):
         self._auto_shutdown: AutoShutdown = options["auto_shutdown"]
         self._intensity = Intensity(options["max_restarts"], options["max_seconds"])
         self._children: dict[Hashable, Child] = {}
-        for spec in check_specs(specs, self._auto_shutdown):
+        for spec in self._prepared(check_specs(specs, self._auto_shutdown)):
             self._children[spec.id] = Child(spec)
         try:
             self._start_all(list(self._children.values()))
@@ -293,6 +293,10 @@ class Supervisor(Overseer):
         else:
             self.unexpected(message)
         return None
+
+    def _prepared(self, specs: Sequence[ChildSpec]) -> Sequence[ChildSpec]:
+        """What a kind of supervisor does before the first child is started."""
+        return specs
 
     def _start_all(self, children: Sequence[Child]) -> None:
         for child in children:

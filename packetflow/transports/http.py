@@ -373,7 +373,7 @@ class HttpListener(Listener):
 
     def listen(self) -> socket.socket:
         """Listen on host and port."""
-        sock = listen_tcp(self.kind, self.host, self.port)
+        sock = listen_tcp(self.kind, self.host, self.port, self.shared)
         self._address = shown_address(sock)
         return sock
 

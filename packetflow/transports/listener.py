@@ -93,6 +93,7 @@ class Listener:
     """
 
     kind = "door"
+    shared = False  # whether other processes listen on the same port, by SO_REUSEPORT
 
     def __init__(
         self,
@@ -160,6 +161,8 @@ class Listener:
     def stop_accepting(self) -> None:
         """No new connections; the address is free at once. Twice is as good as once."""
         if self._accepting is not None:
+            if self.shared:
+                self._accept()  # who stands in this process's queue would be reset, where another could have had it
             self._accepting.stop()
             self._accepting.close()
             self._accepting = None
@@ -257,8 +260,11 @@ class Listener:
                 connection.overdue(now)
 
 
-def listen_tcp(door: str, host: str, port: int) -> socket.socket:
-    """A socket that listens on host and port. Raises AddressInUse or ListenFailed, naming the address and what to do."""
+def listen_tcp(door: str, host: str, port: int, shared: bool = False) -> socket.socket:
+    """A socket that listens on host and port; shared: beside other processes that do the same.
+
+    Raises AddressInUse or ListenFailed, naming the address and what to do.
+    """
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         family, kind, protocol, _, address = gevent.socket.getaddrinfo(
@@ -271,6 +277,8 @@ def listen_tcp(door: str, host: str, port: int) -> socket.socket:
     sock = PlainSocket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:

@@ -22,6 +22,7 @@ def commands() -> list[str]:
     ]
 
 
+@pytest.mark.timeout(180)
 def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     run = Cli(tmp_path)
     stopped = False
@@ -38,6 +39,9 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
                 continue
             if stopped and words[1] in ("call", "capability", "module"):
                 assert run("start", "--detach").code == 0
+                stopped = False
+            if words[1] == "start":
+                run("stop", "--yes")  # the page's section before may have left one running
                 stopped = False
             ran = run(*words[1:])
             assert ran.code == 0, (command, ran)

@@ -15,6 +15,12 @@ SHOWS = {
     "supervision_alone": ["10 + 5 = 15", "it crashed", "10 + 1 = 11"],
     "node_as_library": ["{'price': 8.0}", "rejected - at most 30 kg", "validation_failed", "heavyparcels"],
     "node_and_client": ["tea: 3", "milk: no item 'milk'", "in flight together: 150"],
+    "worker_process": [
+        "0 + 5 = 5 in a process of its own: True",
+        "kill -9: ('signal', 'SIGKILL')",
+        "0 + 1 = 1 and the other lives on: 0",
+        "SIGTERM drains: normal",
+    ],
     "own_wiring": ["passes: {'word': 'hello'}", "5", "word is required"],
 }
 

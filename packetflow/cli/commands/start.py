@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Leave this module out; `all` leaves out every one."
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Serve by N processes on the same ports [node.workers].",
+)
 @click.option("--detach", is_flag=True, help="Run in the background; return when it is ready.")
 @click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="A setting, over file and environment."
@@ -43,6 +49,7 @@ def start(
     watch: bool,
     request: str | None,
     without: Sequence[str],
+    workers: int | None,
     detach: bool,
     sets: Sequence[str],
 ) -> int:
@@ -51,6 +58,8 @@ def start(
     CONFIG is its file; without it the project's config/node.toml, in this folder or above, or the defaults. Ctrl-C and
     SIGTERM drain (twice: end at once), SIGHUP reloads. Exit 2 if the configuration is faulty.
     """
+    if workers is not None:
+        sets = [*sets, f"node.workers={workers}"]
     if detach:
         return in_background(run, config, watch, request, without, sets)
     # First of all: whatever is imported after this finds the patched modules.

@@ -49,6 +49,7 @@ def facts(status: Mapping[str, Any]) -> list[tuple[str, str | Sequence[str]]]:
         ("doors", [door_text(door) for door in status.get("doors") or ()] or "none"),
         ("access", f"{mode}: {note}" if note else mode),
         ("chain", chain_text(status.get("chain") or ()) or "no modules"),
+        *([("workers", workers_text(status["workers"]))] if status.get("workers") else []),
         ("serves", count(int(status.get("capabilities") or 0), "capability", "capabilities")),
         ("data", shown(Path(str(status.get("data_folder", "?"))))),
     ]
@@ -61,6 +62,15 @@ def door_text(door: Mapping[str, Any]) -> str:
     if not separator:
         return f"{name} {address}"
     return f"{name} {shown(Path(rest)) if scheme == 'unix' else rest}"
+
+
+def workers_text(workers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`2`, then of each its pid, and its state where that is not the ordinary one."""
+    shown = []
+    for row in workers:
+        state = "" if row.get("status") == "running" else f" {row.get('status')}"
+        shown.append(f"pid {row['pid']}{state}" if row.get("pid") else f"{row.get('worker')}{state}")
+    return [str(len(workers)), *shown]
 
 
 def config_text(status: Mapping[str, Any]) -> str:
@@ -92,6 +102,8 @@ def show_health(out: Painter, health: Mapping[str, Any]) -> None:
     up = seconds(float(int(health.get("uptime") or 0)))
     who = [f"node {health.get('node', '?')}", f"pid {health.get('pid', '?')}", f"up {up}"]
     show_parts(out, [(word, (colour, "bold")), (ready, ()), *((part, ()) for part in who)], gap=3)
+    if health.get("workers"):
+        show_parts(out, [(part, ()) for part in ["  workers", *workers_text(health["workers"])]], gap=3)
     for finding in health.get("findings") or ():
         severity = str(finding.get("severity", ""))
         show_wrapped(

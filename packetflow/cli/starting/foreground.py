@@ -29,6 +29,8 @@ from packetflow.otp.clock import Clock
 from packetflow.otp.errors import PacketFlowError
 from packetflow.wire.errors import RequestError
 
+WORKER_PROGRAM = "packetflow.cli.starting.worker:serve"
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -66,13 +68,16 @@ def run_node(run: Invocation, loaded: LoadedConfig, wishes: Wishes, at_terminal:
         gevent.spawn(Watch(sources.paths, lambda: reload(run, node, sources), sources.seen).run)
     keep(run, node, signals, sources, ended)
     signals.done()
+    failure: str | None = getattr(node, "failure", None)
+    if failure is not None:
+        raise Failure("internal", f"the node stopped: {failure}", next=["packetflow start"])
     return Exit.DONE
 
 
 def started(loaded: LoadedConfig, without: Sequence[str]) -> tuple[Node, Sources]:
     """The node, started, and its files as they were then. Raises Failure: what kept it from that, and what helps."""
     try:
-        node = Node(loaded, without=without)
+        node = node_of(loaded, without)
         sources = Sources(node)  # before they are read: what changes from here on is news
         node.start()
     except ConfigError as error:
@@ -82,6 +87,15 @@ def started(loaded: LoadedConfig, without: Sequence[str]) -> tuple[Node, Sources
     except OSError as error:
         raise port_failure(error) from error
     return node, sources
+
+
+def node_of(loaded: LoadedConfig, without: Sequence[str]) -> Node:
+    """One process, or a parent with workers, as the configuration says."""
+    if loaded.config.node.workers == 1:
+        return Node(loaded, without=without)
+    from packetflow.node.parent import ParentNode
+
+    return ParentNode(loaded, without=without, program=WORKER_PROGRAM)
 
 
 class Sources:

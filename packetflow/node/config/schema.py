@@ -70,6 +70,11 @@ class NodeSection(Section):
         default=False,
         description="Whether modules and capability files are loaded again when they change (polled each second).",
     )
+    workers: Annotated[int, Strict(), Field(ge=1, le=256), Expect("an integer from 1 to 256", "4")] = Field(
+        default=1,
+        description="How many processes serve the tcp and http doors when `packetflow start` runs the node. More than one: "
+        "beside the one that the operator talks to.",
+    )
 
 
 class TcpSection(Section):

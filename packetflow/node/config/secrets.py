@@ -154,6 +154,13 @@ class Secret:
     def __reduce__(self) -> str:
         raise TypeError("a Secret is not pickled: pass its reference")
 
+    def described(self) -> tuple[dict[str, Any], Path, Mapping[str, str]]:
+        """What it was made of, never what it is. Raises SecretError for one that is at hand and has no reference."""
+        if self._argument == ("-",) and not self._environment:
+            raise SecretError("this secret is at hand and nowhere else: it has no reference")
+        argument: Any = list(self._argument) if self._kind == "exec" else self._argument[0]
+        return {self._kind: argument}, self._folder, self._environment
+
     def __copy__(self) -> Secret:
         return self
 

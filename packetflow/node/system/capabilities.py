@@ -12,8 +12,7 @@ from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.capabilities.definition import capability as declare
 from packetflow.node.system import shapes
 from packetflow.security.access import Session
-from packetflow.telemetry.traces import SHORTEST, Traces
-from packetflow.wire.errors import NotFound, ValidationFailed
+from packetflow.wire.errors import NotFound
 
 #: What an operator may always do: by the admin socket no module stands before these (design ruling 7).
 ESCAPES = frozenset({"system.module.disable", "system.module.restart", "system.stop"})
@@ -58,9 +57,11 @@ class View(Protocol):
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
-    @property
-    def traces(self) -> Traces:
-        """The kept traces."""
+    def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last requests."""
+
+    def trace(self, id: str) -> dict[str, Any]:
+        """One request's way."""
 
 
 Name = Annotated[str, Field(description="The module's name in the chain.", max_length=64)]
@@ -142,35 +143,12 @@ def _tracing(node: View) -> list[Callable[..., Any]]:
         ] = "last",
     ) -> shapes.Trace:
         """The way of one request: each stage, its time, what modules changed."""
-        traces = node.traces
-        if id == "last":
-            found = [call for call in [traces.last()] if call is not None]
-        elif len(id) < SHORTEST:
-            raise ValidationFailed(
-                f"id {id!r} is too short; expected {SHORTEST} letters or more", {"faults": []}
-            )
-        else:
-            found = traces.find(id)
-        if not found:
-            what = "no request was traced yet" if id == "last" else f"no trace {id!r} is kept"
-            raise NotFound(what, {"trace": id})
-        if len(found) > 1:
-            candidates = [call.id for call in found]
-            raise ValidationFailed(
-                f"{id!r} begins {len(found)} traces", {"candidates": candidates, "faults": []}
-            )
-        return {"trace": traces.as_data(found[0])}
+        return {"trace": node.trace(id)}
 
     @declare("system.traces", tags=["system"])
     def traces(limit: Annotated[int, Field(ge=1, le=1000)] = 20) -> shapes.TraceList:
         """The last requests, the newest first."""
-        rows: list[dict[str, Any]] = []
-        for call in node.traces:
-            if call.parent is None and not call.capability.startswith("system."):
-                rows.append(node.traces.row(call))
-                if len(rows) == limit:
-                    break
-        return {"traces": rows}
+        return {"traces": node.recent(limit)}
 
     return [trace, traces]
 

@@ -15,8 +15,20 @@ class Finding(TypedDict):
     next: str
 
 
+class WorkerRow(TypedDict):
+    """A worker process. status: starting, running, blocked (its hub has had no turn for `stalled` seconds), silent (no sign of
+    life for as long), draining, or down (it is being started again). age: seconds since its start.
+    """
+
+    worker: str
+    pid: int | None
+    status: str
+    stalled: float
+    age: float
+
+
 class Health(TypedDict):
-    """live: the process answers. ready: it takes requests."""
+    """live: the process answers. ready: it takes requests. workers: of a node that has some."""
 
     status: Literal["ok", "ill", "draining"]
     live: bool
@@ -26,6 +38,7 @@ class Health(TypedDict):
     version: str
     uptime: float
     findings: list[Finding]
+    workers: NotRequired[list[WorkerRow]]
 
 
 class DoorAddress(TypedDict):
@@ -50,7 +63,7 @@ class ChainLink(TypedDict):
 
 
 class Status(TypedDict):
-    """A node at a glance. environment: how many settings come from environment variables."""
+    """A node at a glance. environment: how many settings come from environment variables. workers: of a node that has some."""
 
     node: str
     version: str
@@ -64,6 +77,7 @@ class Status(TypedDict):
     capabilities: int
     started: str
     uptime: float
+    workers: NotRequired[list[WorkerRow]]
 
 
 class CatalogueRow(TypedDict):
@@ -188,7 +202,10 @@ class CapabilityCount(TypedDict):
 
 
 class Stats(TypedDict):
-    """Counts since the node's start. refused: requests that found no capability, or no room."""
+    """Counts since the node's start. refused: requests that found no capability, or no room.
+
+    Of a node with workers: the sums of all its processes, each since its own start. missing: workers that did not answer.
+    """
 
     requests: int
     errors: int
@@ -196,6 +213,7 @@ class Stats(TypedDict):
     in_flight: int
     by_capability: dict[str, CapabilityCount]
     counters: dict[str, int]
+    missing: NotRequired[list[str]]
 
 
 class Configuration(TypedDict):
