@@ -133,6 +133,12 @@ Transition
 Unregistered
 Via
 Watchdog
+WorkerContext
+WorkerFailed
+WorkerInfo
+WorkerProcess
+WorkerSpec
+WorkerSupervisor
 WrongThread
 actor_context
 call
@@ -145,12 +151,14 @@ get_state
 get_status
 kill
 link
+listen_shared
 monitor
 multi_call
 offload
 receive_response
 replace_state
 reply
+reserve_port
 resume
 send
 send_request
@@ -163,6 +171,7 @@ tree
 unlink
 untrace
 wait_response
+worker_info
 """
 
 
