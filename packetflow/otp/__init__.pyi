@@ -14,6 +14,7 @@ from packetflow.otp.answers import NoReply as NoReply
 from packetflow.otp.answers import Ok as Ok
 from packetflow.otp.answers import Reply as Reply
 from packetflow.otp.answers import Stop as Stop
+from packetflow.otp.blocked import Blocked as Blocked
 from packetflow.otp.calls import call as call
 from packetflow.otp.calls import cast as cast
 from packetflow.otp.calls import reply as reply
@@ -51,6 +52,7 @@ from packetflow.otp.errors import ChildError as ChildError
 from packetflow.otp.errors import ChildNotFound as ChildNotFound
 from packetflow.otp.errors import ChildRestarting as ChildRestarting
 from packetflow.otp.errors import ChildRunning as ChildRunning
+from packetflow.otp.errors import HandlerOverrun as HandlerOverrun
 from packetflow.otp.errors import HubBlocked as HubBlocked
 from packetflow.otp.errors import MailboxFull as MailboxFull
 from packetflow.otp.errors import NameTaken as NameTaken
@@ -58,7 +60,13 @@ from packetflow.otp.errors import NoProcess as NoProcess
 from packetflow.otp.errors import NotAnActor as NotAnActor
 from packetflow.otp.errors import NotRegistered as NotRegistered
 from packetflow.otp.errors import NotTheOwner as NotTheOwner
+from packetflow.otp.errors import OffloadError as OffloadError
+from packetflow.otp.errors import OffloadFailed as OffloadFailed
+from packetflow.otp.errors import OffloadTimeout as OffloadTimeout
 from packetflow.otp.errors import PacketFlowError as PacketFlowError
+from packetflow.otp.errors import PoolClosed as PoolClosed
+from packetflow.otp.errors import PoolFull as PoolFull
+from packetflow.otp.errors import ProcessDied as ProcessDied
 from packetflow.otp.errors import ServerExited as ServerExited
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
@@ -80,7 +88,11 @@ from packetflow.otp.messages import Message as Message
 from packetflow.otp.messages import Receive as Receive
 from packetflow.otp.messages import Response as Response
 from packetflow.otp.partition_supervisor import PartitionSupervisor as PartitionSupervisor
+from packetflow.otp.pool import PoolStatistics as PoolStatistics
+from packetflow.otp.pool import offload as offload
+from packetflow.otp.pool_server import PoolServer as PoolServer
 from packetflow.otp.process import Call as Call
+from packetflow.otp.process_pool import ProcessPool as ProcessPool
 from packetflow.otp.ref import Ref as Ref
 from packetflow.otp.registry import Registry as Registry
 from packetflow.otp.registry_table import Registered as Registered
@@ -126,5 +138,7 @@ from packetflow.otp.system import Remote as Remote
 from packetflow.otp.system import System as System
 from packetflow.otp.task import Task as Task
 from packetflow.otp.task_supervisor import TaskSupervisor as TaskSupervisor
+from packetflow.otp.thread_pool import ThreadPool as ThreadPool
 from packetflow.otp.timers import Timer as Timer
 from packetflow.otp.via import Via as Via
+from packetflow.otp.watchdog import Watchdog as Watchdog

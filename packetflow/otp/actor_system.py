@@ -91,11 +91,16 @@ class ActorSystem:
     """
 
     def __init__(self, world: System | None = None, name: str | None = None, *, start: bool = True) -> None:
+        if world is None and not start:
+            raise errors.SpecError(
+                "start", start, "True without a world, which the tree would have to stand in"
+            )
         self._own = world is None
         self._world = world or System(name or "local")
         self._prefix = f"{name}/" if name else "" if self._own else None
         self._members: dict[str, ActorSystem | Ref | Hosted] = {}
         self._top: Ref | None = None
+        self._in_tree = not start
         self._messages = self._errors = 0
         self._since = self._world.clock.monotonic()
         if start:
@@ -152,10 +157,11 @@ class ActorSystem:
         return [member.spec for member in self._members.values() if isinstance(member, Hosted)]
 
     def close(self) -> None:
-        """Stops its members. Systems registered in it go on: they are theirs who made them."""
+        """Stops its members. Systems registered in it go on: they are theirs who made them. One that stands in a tree
+        ends with its tree, and not here."""
         if self._own:
             self._world.shutdown()
-        elif self._top is not None and self._top._process.current is not DEAD:
+        elif self._top is not None and not self._in_tree and self._top._process.current is not DEAD:
             stop(self._top, "shutdown")
 
     def __enter__(self) -> ActorSystem:

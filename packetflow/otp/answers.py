@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from packetflow.otp.ref import Ref
     from packetflow.otp.signals import Monitor
     from packetflow.otp.via import Target
+
+
+T = TypeVar("T")
 
 
 class _Mark:
@@ -95,10 +98,10 @@ class Exit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ok:
+class Ok(Generic[T]):
     """A task has this result."""
 
-    value: Any
+    value: T
 
 
 @dataclass(frozen=True, slots=True)

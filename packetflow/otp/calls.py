@@ -214,8 +214,8 @@ def check_cycle(caller: Process | None, target: Process) -> None:
     if caller is None:
         return
     chain = [caller.ref, target.ref]
-    at = mark = target
-    steps, limit = 0, 2
+    at = target
+    seen = {target}
     while at is not caller:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
@@ -223,12 +223,10 @@ def check_cycle(caller: Process | None, target: Process) -> None:
         at = waiting.towards(caller)
         if at.bonds is not None and waiting in at.bonds.owed:
             return  # taken, and to be answered later: nobody's handler holds it
+        if at in seen:
+            return  # others wait for one another, such as a supervisor for the child that it stops and that calls it
+        seen.add(at)
         chain.append(at.ref)
-        if at is mark:
-            return  # a circle of others, such as a supervisor and a child that asks it while it is stopped
-        steps += 1
-        if steps == limit:
-            mark, steps, limit = at, 0, limit * 2
     raise CallCycle(tuple(chain))
 
 
@@ -264,9 +262,10 @@ def is_full(target: Process, limit: int) -> bool:
 def wait_for_room(
     caller: Process | None, target: Process, timeout: Seconds | None, deadline: Seconds | None
 ) -> None:
-    """Waits until a bounded mailbox takes another message."""
+    """Waits until a bounded mailbox takes another message. Raises CallCycle too where it has to wait once more."""
     limit = target.limit
     while limit is not None and target.current is not DEAD and is_full(target, limit):
+        check_cycle(caller, target)
         turnstile = Call(getcurrent(), target, None, caller, None)
         target.bond().senders.append(turnstile)
         try:

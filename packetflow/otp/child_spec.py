@@ -72,7 +72,6 @@ class ChildSpec:
     """
 
     __slots__ = (
-        "_kept",
         "arguments",
         "backoff",
         "id",
@@ -149,20 +148,16 @@ class ChildSpec:
         self.backoff = backoff
         self.options = options or {}
         self.type = kind
-        self._kept: ChildSpec | None = None  # without_arguments, once it was asked for
 
     def without_arguments(self) -> ChildSpec:
         """The same without its arguments: what is kept of a temporary child, which is never started again."""
         if not self.arguments and not self.options:
             return self
-        kept = self._kept
-        if kept is None:
-            kept = object.__new__(ChildSpec)
-            for field in ChildSpec.__slots__:
-                setattr(kept, field, getattr(self, field))
-            kept.arguments = ()
-            kept.options = {}
-            self._kept = kept
+        kept: ChildSpec = object.__new__(ChildSpec)
+        kept.start, kept.arguments, kept.options = self.start, (), {}
+        kept.id, kept.name, kept.type = self.id, self.name, self.type
+        kept.restart, kept.shutdown, kept.significant = self.restart, self.shutdown, self.significant
+        kept.start_timeout, kept.backoff = self.start_timeout, self.backoff
         return kept
 
     def __repr__(self) -> str:

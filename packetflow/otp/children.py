@@ -32,6 +32,7 @@ from packetflow.otp.via import Target, locate
 if TYPE_CHECKING:
     from packetflow.otp.timers import Timer
 
+_LONGEST = 500  # characters of a reason in a log line
 Status = Literal["running", "undefined", "restarting", "backoff"]
 
 
@@ -117,6 +118,7 @@ def report(
 ) -> None:
     """Writes a SupervisorReport into the log."""
     if log.isEnabledFor(logging.ERROR):
+        text = reason_text(reason)
         log.error(
             "%s: %s: child %s %s(%s): %s",
             supervisor,
@@ -124,7 +126,7 @@ def report(
             spec.id,
             "" if ref is None else f"{ref} ",
             spec.restart,
-            reason_text(reason),
+            text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…",
             extra={
                 "report": SupervisorReport(
                     supervisor, context, reason, spec.id, ref, spec.restart, spec.shutdown, spec.type

@@ -142,7 +142,7 @@ class Status(NamedTuple):
     trap_exits: bool
     mailbox: int
     traced: int
-    state: dict[str, Any]
+    state: Any
 
 
 def get_status(ref: Ref, timeout: float | None = 5.0) -> Status:
@@ -192,7 +192,7 @@ class TraceEvent(NamedTuple):
     what: str
     message: Any
     other: Ref | None
-    state: dict[str, Any] | None
+    state: Any
 
 
 Sink = Callable[[TraceEvent], object]

@@ -20,12 +20,19 @@ PacketFlowError                code, message for people
 │  ├─ AlreadyStarted  AlreadyPresent  ChildRunning  ChildRestarting  ChildNotFound  TooManyChildren
 ├─ BadReturn                   a state machine's callback returned what it may not: given, reason
 ├─ BadAction                   an action of it is none, or is not one there: given, reason
+├─ OffloadError                offloaded work has no result
+│  ├─ PoolFull  PoolClosed     it was not taken
+│  ├─ OffloadTimeout           not done in time
+│  ├─ OffloadFailed            it raised what can't be handed on
+│  └─ ProcessDied              the process that did it died: status
 ├─ WrongThread                 the system belongs to another thread
 ├─ ThreadGone                  the thread a system lived in has ended
 ├─ NotTheOwner                 only the one who started a task may await it
 ├─ AlreadyAwaited              a task is awaited once
 ├─ HubBlocked                  the hub's own greenlet must not wait
 └─ NotAnActor                  only an actor can do that
+
+HandlerOverrun is a BaseException besides: what the watchdog raises inside a handler that holds the hub.
 """
 
 from __future__ import annotations
@@ -47,12 +54,16 @@ class PacketFlowError(Exception):
 
 
 def reason_text(reason: object) -> str:
-    """An exit reason as one line for people."""
-    if isinstance(reason, PacketFlowError):
-        return str(reason)
-    if isinstance(reason, BaseException):
-        return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
-    return str(reason) if isinstance(reason, str) else repr(reason)
+    """An exit reason as one line for people; one whose text raises is told as such."""
+    try:
+        if isinstance(reason, PacketFlowError):
+            return str(reason)
+        if isinstance(reason, BaseException):
+            text = str(reason)
+            return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+        return str(reason) if isinstance(reason, str) else repr(reason)
+    except Exception as error:  # noqa: BLE001 - whoever tells of a crash must not crash of it
+        return f"<{type(reason).__name__}, whose text raises {type(error).__name__}>"
 
 
 class CallFailed(PacketFlowError):
@@ -315,3 +326,72 @@ class HubBlocked(PacketFlowError):
 
 class NotAnActor(PacketFlowError):
     """Something only an actor can do was asked for outside of one."""
+
+
+class HandlerOverrun(BaseException):
+    """Raised by the watchdog inside a handler that holds the hub longer than its limit; its actor dies of it.
+
+    A BaseException, so that `except Exception` does not swallow it. seconds: how long it held the hub.
+    """
+
+    def __init__(self, seconds: float, limit: float) -> None:
+        super().__init__(f"the handler held the hub for {seconds:.1f} s; its limit is {limit:g} s")
+        self.seconds = seconds
+        self.limit = limit
+
+
+class OffloadError(PacketFlowError):
+    """Work that was given to a pool has no result. `work` names it."""
+
+    code = "unavailable"
+
+    def __init__(self, work: str, text: str) -> None:
+        super().__init__(text)
+        self.work = work
+
+
+class PoolFull(OffloadError):
+    """As many as may wait for the pool wait already."""
+
+    code = "overloaded"
+
+    def __init__(self, work: str, pool: str, waiting: int) -> None:
+        super().__init__(work, f"{pool} is full: {work} would be behind {waiting} that wait")
+
+
+class PoolClosed(OffloadError):
+    """The pool is closed, or was closed before the work was done."""
+
+    def __init__(self, work: str, pool: str) -> None:
+        super().__init__(work, f"{pool} is closed: {work} has no result")
+
+
+class OffloadTimeout(OffloadError):
+    """Not done within `timeout` seconds. In a thread it goes on, and its result is dropped; a process is killed."""
+
+    code = "timeout"
+
+    def __init__(self, work: str, timeout: float) -> None:
+        super().__init__(work, f"{work} was not done within {timeout:g} s")
+        self.timeout = timeout
+
+
+class OffloadFailed(OffloadError):
+    """It raised something that can't be raised here: SystemExit and the like, or what no pickle can carry."""
+
+    code = "execution_failed"
+
+    def __init__(self, work: str, what: str) -> None:
+        super().__init__(work, f"{work} failed: {what}")
+
+
+class ProcessDied(OffloadError):
+    """The process died while it did the work. status: its exit code, minus the signal's number if one ended it; None if
+    it could not be learnt."""
+
+    code = "execution_failed"
+
+    def __init__(self, work: str, status: int | None) -> None:
+        how = "" if status is None else f" (signal {-status})" if status < 0 else f" (exit code {status})"
+        super().__init__(work, f"the process that did {work} died{how}")
+        self.status = status

@@ -86,7 +86,10 @@ def statistics(ref: Ref) -> Statistics:
 
 def get_state(ref: Ref, timeout: float | None = 5.0) -> Any:
     """A server's state by its `get_state`, read between two messages: its attributes; (state, data) of a state machine.
-    Raises what `call` raises, and what `get_state` raises."""
+    Of a task, at once. Raises what `call` raises, and what `get_state` raises."""
+    server = living(ref).server
+    if server.is_task:
+        return server.get_state()
     return visit(ref, _GetState, None, timeout)
 
 
@@ -111,6 +114,8 @@ def change_code(ref: Ref, cls: type[GenServer], timeout: float | None = 5.0) -> 
     """
     if not (isinstance(cls, type) and issubclass(cls, GenServer)):
         raise SpecError("cls", cls, "a GenServer class")
+    if living(ref).server.is_task:
+        raise SpecError("ref", ref, "a server's; a task has no code to change")
     if _kind_of_supervisor(cls) is not _kind_of_supervisor(type(living(ref).server)):
         raise SpecError("cls", cls, "a class of the same kind: a supervisor follows a supervisor only")
     visit(ref, _ChangeCode, cls, timeout)

@@ -175,6 +175,11 @@ class PartitionSupervisor(Supervisor):
     def _on_delete_child(self, child: Hashable) -> None:
         raise SpecError("child", child, "none: a partition supervisor keeps its partitions; resize it")
 
+    def _on_upgrade(self, specs: object, given: dict[str, Any]) -> None:
+        if specs is not None:
+            raise SpecError("children", specs, "none: a partition supervisor has its partitions; resize it")
+        super()._on_upgrade(specs, given)
+
     def _on_resize(self, partitions: Any) -> int:
         most = len(self._specs)
         if isinstance(partitions, bool) or not isinstance(partitions, int) or not 0 <= partitions <= most:

@@ -21,9 +21,9 @@ cdef class Bonds:
     cdef public object dropped, idle_due, idle_mark, idle_timer, links, monitoring, monitors, owed, senders, timeouts, trace
 
 cdef class Process:
-    cdef public object child, current, limit, mailbox, name, parent, ref, registries, scheduler, server, started, waiting, worker
+    cdef public object _ref, child, current, limit, mailbox, name, parent, registries, scheduler, server, started, waiting, worker
     cdef public Bonds bonds
-    cdef public long handled
+    cdef public long handled, number
 
 cdef class Nobody(Process):
     pass

@@ -14,11 +14,11 @@ from greenlet import greenlet
 
 from packetflow.otp.answers import _Mark
 from packetflow.otp.ordered import OrderedSet
+from packetflow.otp.ref import Ref
 
 if TYPE_CHECKING:
     from packetflow.otp.children import Child
     from packetflow.otp.debugging import Trace
-    from packetflow.otp.ref import Ref
     from packetflow.otp.registry_table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
@@ -108,6 +108,8 @@ class Job(Call):
 
     def failed(self, process: Process, error: BaseException) -> bool:
         """What `perform` raised. Returns whether it is settled; else the server crashes of it."""
+        if not isinstance(error, Exception):
+            return False  # SystemExit and the like are for nobody else's greenlet
         if self.value is PENDING:
             self.value = Failed(lambda timeout: error)
         return True
@@ -148,6 +150,7 @@ class Process:
     """An actor as the runtime sees it."""
 
     __slots__ = (
+        "_ref",
         "bonds",
         "child",
         "current",
@@ -155,8 +158,8 @@ class Process:
         "limit",
         "mailbox",
         "name",
+        "number",
         "parent",
-        "ref",
         "registries",
         "scheduler",
         "server",
@@ -164,8 +167,6 @@ class Process:
         "waiting",
         "worker",
     )
-
-    ref: Ref
 
     def __init__(
         self, scheduler: Scheduler, server: GenServer, parent: Process | None, started: float
@@ -184,6 +185,17 @@ class Process:
         self.child: Child | None = None  # what its supervisor knows of it
         self.registries: tuple[RegistryTable, ...] | None = None  # that have keys of it, or are kept by it
         self.handled = 0
+        self.number = 0
+        self._ref: Ref | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """Its address, made when somebody first asks: few tasks are ever asked for theirs."""
+        ref = self._ref
+        if ref is None:
+            system = self.scheduler.system
+            ref = self._ref = Ref(system.name, self.number, system.incarnation, self)
+        return ref
 
     def bond(self) -> Bonds:
         """Its bonds, made when first needed."""
@@ -216,7 +228,7 @@ class Nobody(Process):
 
     def __init__(self, scheduler: Scheduler, ref: Ref) -> None:
         super().__init__(scheduler, _ABSENT, None, 0.0)
-        self.ref = ref
+        self._ref = ref
         self.current = DEAD
 
     def label(self) -> str:

@@ -171,6 +171,11 @@ class Router(Supervisor):
         processes = [child.process for child in self._pool]
         return [process.ref for process in processes if process is not None and process.current is not DEAD]
 
+    def _on_upgrade(self, specs: object, given: dict[str, Any]) -> None:
+        if specs is not None:
+            raise SpecError("children", specs, "none: a router has its workers; resize it")
+        super()._on_upgrade(specs, given)
+
     def _on_resize(self, size: int) -> None:
         while len(self._pool) > size:
             child = self._pool.pop()  # nobody is routed to it from here on

@@ -109,9 +109,13 @@ class Scheduler:
         """Lets a process with a message, or one who has its answer, go on soon."""
         # What may raise (a caller at the end of its recursion) stands before what can't be taken back.
         if not self.flushing:
-            self.hub.loop.run_callback(self._flush)
-            self.flushing = True
+            self.flush_soon()
         self.run_queue.append(job)
+
+    def flush_soon(self) -> None:
+        """Has the hub let those in the queue go on."""
+        self.hub.loop.run_callback(self._flush)
+        self.flushing = True
 
     def deliver(self, process: Process, item: Any) -> None:
         """Puts a message into a mailbox, whatever its bound; a dead process gets nothing."""

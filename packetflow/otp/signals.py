@@ -23,7 +23,7 @@ log = logging.getLogger("packetflow.otp")
 class Monitor:
     """One watch over one process: gives one Down when it dies, or at once if it was dead.
 
-    Made by an actor, the Down comes to its `handle_info`. Made outside of one, `wait` returns it.
+    Made by an actor, the Down comes to its `handle_info`. Made outside of one, or in a task, `wait` returns it.
     """
 
     __slots__ = ("_down", "_event", "_target", "_watcher", "ref")
@@ -36,8 +36,8 @@ class Monitor:
         self._event: Event | None = None
 
     def wait(self, timeout: float | None = None) -> Down | None:
-        """The Down, once there is one; None after `timeout` seconds. Only for a monitor made outside of an actor."""
-        if self._watcher is not None:
+        """The Down, once there is one; None after `timeout` seconds. For a monitor made outside of an actor, or in a task."""
+        if self._watcher is not None and not _is_task(self._watcher):
             raise NotAnActor("this monitor is an actor's: its Down comes to handle_info")
         if self._down is None:
             if self._event is None:
@@ -50,13 +50,16 @@ class Monitor:
         self._target = None
         down = Down(self, self.ref, reason)
         watcher = self._watcher
-        if watcher is None:
-            self._down = down
-            if self._event is not None:
-                self._event.set()
-        elif watcher.current is not DEAD:
+        if watcher is not None:
+            if watcher.current is DEAD:
+                return
             watcher.bond().monitoring.discard(self)
-            watcher.scheduler.deliver(watcher, (SIGNAL, down))
+            if not _is_task(watcher):
+                watcher.scheduler.deliver(watcher, (SIGNAL, down))
+                return
+        self._down = down
+        if self._event is not None:
+            self._event.set()
 
     def end(self, flush: bool) -> bool:
         """See `demonitor`."""
@@ -79,6 +82,10 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<monitor of {self.ref}>"
+
+
+def _is_task(process: Process) -> bool:
+    return process.current is not DEAD and process.server.is_task
 
 
 def current_process() -> Process | None:
@@ -212,17 +219,19 @@ def die(process: Process, reason: object) -> None:
     if len(scheduler.dying) > 1:
         return  # one of those further up does it: a long chain of links is no recursion
     while scheduler.dying:
-        _bury(*scheduler.dying[0])
-        scheduler.dying.popleft()
+        try:
+            _bury(*scheduler.dying[0])
+        finally:
+            scheduler.dying.popleft()
 
 
 def _bury(process: Process, reason: object) -> None:
     current = process.current
     if current is DEAD:
         return
-    scheduler, ref, server, worker = process.scheduler, process.ref, process.server, process.worker
+    scheduler, server, worker = process.scheduler, process.server, process.worker
     process.current = DEAD
-    scheduler.processes.pop(ref.id, None)
+    scheduler.processes.pop(process.number, None)
     if process.name is not None and scheduler.names.get(process.name) is process:
         del scheduler.names[process.name]
     if process.registries is not None:
@@ -255,7 +264,7 @@ def _bury(process: Process, reason: object) -> None:
         _untie(process, reason)
     if server.supervises:
         for child in server.orphans():
-            signal(child, ref, reason, process)
+            signal(child, process.ref, reason, process)
     # A ref that somebody keeps must not keep the state alive.
     process.name = process.label()
     process.server = None  # type: ignore[assignment]

@@ -115,8 +115,8 @@ def start_process(
     except Exception as error:
         raise StartFailed(cls.__name__, error) from error
     process = Process(scheduler, server, parent, now)
-    number = scheduler.count = scheduler.count + 1
-    ref = process.ref = Ref(system.name, number, system.incarnation, process)
+    number = process.number = scheduler.count = scheduler.count + 1
+    ref = process._ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
     worker: Worker | None = None
     entered = False

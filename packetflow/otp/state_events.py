@@ -3,7 +3,9 @@ that run and the events that were put off."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from greenlet import getcurrent
 
 from packetflow.otp import turn
 from packetflow.otp.answers import UNSET
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
     from packetflow.otp.state_machine import StateMachine
     from packetflow.otp.timers import Timer
 
-_FAIR = 64  # events between two looks at the clock
+Event: TypeAlias = tuple[Any, Any, Any]  # kind, content, and the context variables it comes with
+
+_FAIR = 64  # events between two looks whether the hub is due
 
 
 class Expiry(Job):
@@ -53,7 +57,7 @@ def deliver(expiry: Expiry) -> None:
     expiry.target.scheduler.deliver(expiry.target, expiry)
 
 
-class Postponed(list[tuple[Any, Any]]):
+class Postponed(list[Event]):
     """The events that were put off, in the order in which they came.
 
     Those of callers that are gone would stay for ever in a state that does not change: they are sorted out whenever the
@@ -66,9 +70,9 @@ class Postponed(list[tuple[Any, Any]]):
         super().__init__()
         self.limit = 32
 
-    def put(self, process: Process, kind: Any, content: Any) -> None:
+    def put(self, process: Process, event: Event) -> None:
         """Puts one off."""
-        self.append((kind, content))
+        self.append(event)
         if len(self) >= self.limit:
             self[:] = [event for event in self if not is_gone(process, event[0])]
             self.limit = max(32, 2 * len(self))
@@ -88,14 +92,16 @@ def is_gone(process: Process, kind: Any) -> bool:
 class EventQueue:
     """One message and all the events that follow from it; no other message comes before it is over."""
 
-    __slots__ = ("_count", "_held", "_item", "_zeros", "process", "queue")
+    __slots__ = ("_count", "_held", "_item", "_worker", "_zeros", "process", "queue")
 
     def __init__(self, process: Process) -> None:
         self.process = process
-        self.queue: list[tuple[Any, Any]] = []  # the last is the next
+        self.queue: list[Event] = []  # the last is the next
+        self._worker = getcurrent()
         self._item = process.current
         self._held = UNSET
-        self._zeros: dict[Any, Any] | None = None  # timeouts of 0 seconds: they come when the queue is empty
+        # Timeouts of 0 seconds, with content and context: they come when the queue is empty.
+        self._zeros: dict[Any, tuple[Any, Any]] | None = None
         self._count = 0
 
     def is_over(self) -> bool:
@@ -124,25 +130,32 @@ class EventQueue:
 
     # ---- the next event --------------------------------------------------------------------------------------------------
 
+    @property
+    def context(self) -> Any:
+        """The context variables of the event at hand, with which go those that follow from it."""
+        return self._worker.gr_context
+
     def next(self) -> tuple[Any, Any] | None:
-        """The next event that comes before any message; None if there is none. A caller that is gone has none."""
+        """The next event that comes before any message, in its context; None if there is none. A caller that is gone
+        has none."""
         queue = self.queue
         while queue:
-            event = queue.pop()
-            if not is_gone(self.process, event[0]):
+            kind, content, context = queue.pop()
+            if not is_gone(self.process, kind):
                 break
         else:
             if not self._zeros:
                 return None
             kind = next(iter(self._zeros))
-            event = (kind, self._zeros.pop(kind))
+            content, context = self._zeros.pop(kind)
         self.release()
+        self._worker.gr_context = context
         self._count += 1
         if self._count % _FAIR == 0:
             scheduler = self.process.scheduler
-            if scheduler.monotonic() >= scheduler.slice_end:
-                scheduler.pass_through_hub()
-        return event
+            scheduler.budget -= _FAIR
+            scheduler.mind_the_hub()
+        return kind, content
 
     # ---- timeouts --------------------------------------------------------------------------------------------------------
 
@@ -180,4 +193,4 @@ class EventQueue:
     def _at_once(self, kind: Any, content: Any) -> None:
         if self._zeros is None:
             self._zeros = {}
-        self._zeros[kind] = content
+        self._zeros[kind] = (content, self.context)

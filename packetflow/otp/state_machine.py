@@ -32,7 +32,7 @@ from packetflow.otp.state_actions import (
     bad_return,
     shown,
 )
-from packetflow.otp.state_events import EventQueue, Expiry, Postponed
+from packetflow.otp.state_events import Event, EventQueue, Expiry, Postponed
 
 StateFunction: TypeAlias = Callable[[Any, Any, Any, Any], StateResult | None]
 
@@ -73,7 +73,9 @@ class StateMachine(GenServer):
       that all that a state does stands in one place, and the same in both modes. Such a call can't change the state,
       postpone or insert events; it may return None.
     - An event that finds nothing to do is put off by Postpone and comes again after the next change of state.
+    - Context variables go along: a postponed event comes again with its own, an inserted one with its maker's.
     - The exception that ends the machine has a note that names the event and the state.
+    - There is no hibernation: an idle machine has no greenlet and no queue anyway.
     """
 
     __slots__ = ("_data", "_function", "_postponed", "_pushed", "_state", "_timers")
@@ -93,7 +95,7 @@ class StateMachine(GenServer):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         for name in ("handle_call", "handle_cast", "handle_info", "handle_continue"):
-            if getattr(cls, name) is not getattr(StateMachine, name):
+            if name in vars(cls):
                 raise SpecError(
                     f"{cls.__name__}.{name}", "a method", "none: a state machine's events go to its states"
                 )
@@ -151,8 +153,17 @@ class StateMachine(GenServer):
             if action.__class__ is ReplyTo and action.caller is caller:
                 if given is NextState:
                     state = result.state
-                    if state != self._state and not self._moves(state):
-                        return self._proceed(caller, request, result)
+                    if state != self._state:
+                        if self.state_enter:
+                            return self._proceed(caller, request, result)
+                        try:
+                            if self._by_function:
+                                self._function = self._states[state]
+                            else:
+                                hash(state)
+                        except (KeyError, TypeError):  # what is wrong with it is said by `_find`
+                            return self._proceed(caller, request, result)
+                        self._state = state
                     self._data = result.data
                 elif given is KeepState:
                     self._data = result.data
@@ -189,30 +200,25 @@ class StateMachine(GenServer):
             (given is KeepState or given is NextState or given is KeepStateAndData)
             and not result.actions
             and self._timers is None
-            and (
-                given is not NextState
-                or result.state == self._state
-                or (self._postponed is None and self._moves(result.state))
-            )
         ):
-            if given is not KeepStateAndData:
+            if given is NextState:
+                state = result.state
+                if state != self._state:
+                    if self.state_enter or self._postponed is not None:
+                        return self._proceed(kind, content, result)
+                    try:
+                        if self._by_function:
+                            self._function = self._states[state]
+                        else:
+                            hash(state)
+                    except (KeyError, TypeError):
+                        return self._proceed(kind, content, result)
+                    self._state = state
+                self._data = result.data
+            elif given is KeepState:
                 self._data = result.data
             return None
         return self._proceed(kind, content, result)
-
-    def _moves(self, state: Any) -> bool:
-        """Goes to another state where nothing but that is to be done. Returns False, and does nothing, elsewhere."""
-        if self.state_enter:
-            return False
-        try:
-            if self._by_function:
-                self._function = self._states[state]
-            else:
-                hash(state)
-        except (KeyError, TypeError):
-            return False  # what is wrong with it is said by `_find`
-        self._state = state
-        return True
 
     # ---- the long way ---------------------------------------------------------------------------------------------------
 
@@ -254,7 +260,7 @@ class StateMachine(GenServer):
         old = state = self._state
         data = self._data
         entering = postpone = False
-        inserted: list[tuple[Any, Any]] | None = None
+        inserted: list[Event] | None = None
         timeouts: dict[Any, Timeout] | None = None
         while True:
             enter = False
@@ -297,7 +303,8 @@ class StateMachine(GenServer):
                 elif isinstance(action, NextEvent):
                     if inserted is None:
                         inserted = []
-                    inserted.append((action.kind, action.content))
+                    context = action.kind.context if isinstance(action.kind, Call) else events.context
+                    inserted.append((action.kind, action.content, context))
                 elif isinstance(action, Postpone):
                     postpone = action.postpone
                 else:
@@ -314,7 +321,7 @@ class StateMachine(GenServer):
         if postpone and kind is not UNSET:
             if self._postponed is None:
                 self._postponed = Postponed()
-            self._postponed.put(events.process, kind, content)
+            self._postponed.put(events.process, (kind, content, events.context))
         events.cancel(self, "timeout")
         if state is not old and state != old:
             events.cancel(self, "state_timeout")

@@ -23,6 +23,7 @@ from packetflow.otp.via import Name, Target, Via
 if TYPE_CHECKING:
     from packetflow.otp.ref import M, R
     from packetflow.otp.registry import Registry
+    from packetflow.otp.thread_pool import ThreadPool
 
 
 class Remote(Protocol):
@@ -58,6 +59,7 @@ class System:
         self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
         self._late = self._send_late  # bound once, for every timer
         self.scheduler = make_scheduler(self, self.clock.monotonic)
+        self._threads: ThreadPool | None = None
 
     # ---- names ---------------------------------------------------------------------------------------------------------
 
@@ -224,6 +226,18 @@ class System:
         """`stop`, also by name."""
         calls.stop(self.find(target), reason, timeout)
 
+    # ---- offloaded work --------------------------------------------------------------------------------------------------
+
+    @property
+    def threads(self) -> ThreadPool:
+        """The pool that `offload` uses where none is named: eight threads, made when first asked for, closed by `shutdown`."""
+        if self._threads is None:
+            from packetflow.otp.thread_pool import ThreadPool
+
+            self.scheduler.check_thread()
+            self._threads = ThreadPool(name=f"the threads of {self.name}")
+        return self._threads
+
     # ---- the whole -----------------------------------------------------------------------------------------------------
 
     def processes(self) -> list[Ref]:
@@ -242,6 +256,9 @@ class System:
                 calls.stop_or_kill(process, "shutdown", timeout)
         for process in reversed(list(self.scheduler.processes.values())):
             calls.stop_or_kill(process, "shutdown", timeout)
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.close(timeout)
         self.scheduler.close()
 
     def from_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:

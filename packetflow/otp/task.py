@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from greenlet import GreenletExit, getcurrent
 
 from packetflow.otp.answers import UNSET, Exited, Ok, Stop, is_orderly
 from packetflow.otp.child_spec import Backoff, ChildSpec, Restart
 from packetflow.otp.errors import AlreadyAwaited, AwaitTimeout, NotTheOwner
+from packetflow.otp.ordered import OrderedSet
 from packetflow.otp.process import DEAD, GONE, PENDING, Failed, Job, Process, Worker
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import actor, current_process, die, kill, log, signal
@@ -29,13 +30,17 @@ from packetflow.otp.task_waiting import (
     wait_for,
     yield_many,
 )
+from packetflow.otp.turn import brief
 
 if TYPE_CHECKING:
     from packetflow.otp.ordered import OrderedSet
     from packetflow.otp.system import System
 
+T = TypeVar("T")
+V = TypeVar("V")
 
-class Task(Job):
+
+class Task(Job, Generic[T]):
     """A task as its owner sees it. Made by `Task.async_` and its like, never by hand.
 
     `async` and `await` are Python's own words, so they are `async_` and `await_` here, as PEP 8 has it; the rest is
@@ -63,12 +68,12 @@ class Task(Job):
     linked: bool  # whether its end is an exit signal to its owner
     family: OrderedSet[Process] | None  # where its owner keeps it, to end it when it ends itself
     gathering: Gathering | None  # who waits for it together with others
-    stopping: object  # the reason for which it was told to stop
+    stopping: object  # the reason for which it was told to stop; only set where it was
 
     # ---- starting ------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def async_(function: Callable[..., Any], *arguments: Any, system: System | None = None) -> Task:
+    def async_(function: Callable[..., V], *arguments: Any, system: System | None = None) -> Task[V]:
         """Starts `function(*arguments)` in a process of its own, linked with the calling actor. Await it.
 
         system: where it lives; inside an actor it is the actor's own by default. Raises NotAnActor if there is none,
@@ -93,6 +98,8 @@ class Task(Job):
     def start(function: Callable[..., Any], *arguments: Any, system: System | None = None) -> Ref:
         """Starts a task that nobody awaits and that lives on its own. Returns its ref. Raises as `async_` does."""
         process = current_process()
+        if process is not None and process.current is DEAD:
+            raise GreenletExit  # killed, and its greenlet has not heard of it yet
         if system is not None:
             scheduler = system.scheduler
         elif process is not None:
@@ -137,7 +144,7 @@ class Task(Job):
         )
 
     @staticmethod
-    def completed(value: Any) -> Task:
+    def completed(value: V) -> Task[V]:
         """A task that is over and has this value, without a process. The caller owns it."""
         me = getcurrent()
         task = make(_completed, (), me.process if me.__class__ is Worker else me, False, None)
@@ -147,7 +154,7 @@ class Task(Job):
     @staticmethod
     def async_stream(
         items: Iterable[Any],
-        function: Callable[..., Any],
+        function: Callable[..., V],
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
@@ -155,7 +162,7 @@ class Task(Job):
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         system: System | None = None,
-    ) -> Generator[Ok | Exited, None, None]:
+    ) -> Generator[Ok[V] | Exited, None, None]:
         """Runs `function(item, *arguments)` in a task for each item, and gives an Ok or Exited for each. Lazy.
 
         See `task_stream.stream` for the options.
@@ -177,7 +184,7 @@ class Task(Job):
 
     # ---- what its owner does -------------------------------------------------------------------------------------------
 
-    def await_(self, timeout: float | None = USUAL) -> Any:
+    def await_(self, timeout: float | None = USUAL) -> T:
         """Waits for the result, once.
 
         timeout: seconds (rounded up as for calls), None for no limit. Raises TaskExited, with what the task died of as
@@ -196,9 +203,9 @@ class Task(Job):
             raise_exited(self.ref, reason_of(value))
         if value is GONE:
             raise AlreadyAwaited(self)
-        return value
+        return value  # type: ignore[no-any-return]
 
-    def yield_(self, timeout: float | None = USUAL) -> Ok | Exited | None:
+    def yield_(self, timeout: float | None = USUAL) -> Ok[T] | Exited | None:
         """Waits for the end: Ok(value) or Exited(reason); None if it did not come in time, and then the task runs on.
 
         Raises NotTheOwner, AlreadyAwaited, CallCycle.
@@ -210,7 +217,7 @@ class Task(Job):
             raise AlreadyAwaited(self)
         return self.take()
 
-    def shutdown(self, timeout: float | Literal["brutal_kill"] | None = USUAL) -> Ok | Exited | None:
+    def shutdown(self, timeout: float | Literal["brutal_kill"] | None = USUAL) -> Ok[T] | Exited | None:
         """Stops the task and waits until it is dead. None: it was stopped. Ok or Exited: it had ended before, or otherwise.
 
         The function sees GreenletExit where it waits, so `finally` runs; what does not end within `timeout` seconds is
@@ -239,7 +246,7 @@ class Task(Job):
             return None
         return outcome
 
-    def ignore(self) -> Ok | Exited | None:
+    def ignore(self) -> Ok[T] | Exited | None:
         """Lets the task run on its own, unlinked, and drops its result. Ok or Exited if it has ended; else None.
 
         Raises NotTheOwner. It can't be awaited, yielded or shut down afterwards.
@@ -254,7 +261,7 @@ class Task(Job):
         return self.take()
 
     @staticmethod
-    def await_many(tasks: Iterable[Task], timeout: float | None = USUAL) -> list[Any]:
+    def await_many(tasks: Iterable[Task[V]], timeout: float | None = USUAL) -> list[V]:
         """Waits for all, and gives their results in the order of the tasks.
 
         Raises TaskExited as soon as one fails, AwaitTimeout if not all have ended in time; tasks that still run go on.
@@ -264,11 +271,11 @@ class Task(Job):
 
     @staticmethod
     def yield_many(
-        tasks: Iterable[Task],
+        tasks: Iterable[Task[V]],
         timeout: float | None = USUAL,
         limit: int | None = None,
         on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
-    ) -> list[tuple[Task, Ok | Exited | None]]:
+    ) -> list[tuple[Task[V], Ok[V] | Exited | None]]:
         """Waits until all have ended, or `limit` of them, or the time is over: each task with its Ok, Exited or None.
 
         on_timeout: what becomes of those that have not ended: they run on, are ignored, or are killed.
@@ -291,6 +298,11 @@ class Task(Job):
         """The function's name."""
         return name_of(self.message)
 
+    def get_state(self) -> dict[str, Any]:
+        """What it runs, and for whom; for people."""
+        owner = self.owner.ref if isinstance(self.owner, Process) else self.owner
+        return {"function": self.label(), "arguments": brief(self.arguments), "owner": brief(owner)}
+
     def __repr__(self) -> str:
         return f"<Task {self.label() if self.ref is None else self.ref}>"
 
@@ -308,7 +320,11 @@ class Task(Job):
                 value = exited(reason)
             if not is_orderly(reason):
                 log.error("%s stopped: %r", process.ref, reason)
-        gathering = self.settle(value)
+        gathering = None
+        if self.value is PENDING:
+            self.value = value
+            if self.gathering is not None:
+                gathering = self._tell_gathering()
         owner = self.owner
         if (
             process.bonds is None
@@ -320,9 +336,9 @@ class Task(Job):
         ):
             # What `die` does, for one that nobody else knows.
             if self.family is not None:
-                self.family.discard(process)
+                self.family.pop(process, None)
             process.current = DEAD
-            del process.scheduler.processes[process.ref.id]
+            del process.scheduler.processes[process.number]
             process.name = name_of(self.message)
             process.server = None  # type: ignore[assignment]
         else:
@@ -334,37 +350,34 @@ class Task(Job):
     def failed(self, process: Process, error: BaseException) -> bool:
         """The function raised: that is what the process dies of."""
         reason: object = error
-        if isinstance(error, GreenletExit) and self.stopping is not UNSET:
+        if isinstance(error, GreenletExit) and hasattr(self, "stopping"):
             reason = self.stopping
         elif log.isEnabledFor(logging.ERROR):
             log.error("the task %s crashed", process.ref, exc_info=error)
-        gathering = self.settle(exited(reason))
+        gathering = None
+        if self.value is PENDING:
+            self.value = exited(reason)
+            if self.gathering is not None:
+                gathering = self._tell_gathering()
         die(process, reason)
         if gathering is not None:
             self.greenlet = gathering.greenlet
         return True
 
-    def settle(self, value: Any) -> Gathering | None:
-        """Gives the owner its result. Returns who waits for it with others."""
-        if self.value is PENDING:
-            self.value = value
-            gathering = self.gathering
-            if gathering is not None:
-                self.gathering = None
-                gathering.ended.append(self)
-                return gathering
-        return None
-
-    def ended(self, process: Process, reason: object) -> None:
-        """Its process is dead, whoever killed it: tells those who wait, and its owner if they are linked."""
+    def _tell_gathering(self) -> Gathering | None:
         gathering, self.gathering = self.gathering, None
         if gathering is not None:
             gathering.ended.append(self)
-            if gathering.greenlet is not None:
-                process.scheduler.enqueue(gathering)
+        return gathering
+
+    def ended(self, process: Process, reason: object) -> None:
+        """Its process is dead, whoever killed it: tells those who wait, and its owner if they are linked."""
+        gathering = self._tell_gathering()
+        if gathering is not None and gathering.greenlet is not None:
+            process.scheduler.enqueue(gathering)
         family, self.family = self.family, None
         if family is not None and process in family:
-            family.discard(process)
+            family.pop(process, None)
             owner = self.owner
             if self.linked:
                 if process.bonds is not None:
@@ -377,7 +390,7 @@ class Task(Job):
         if worker is None:
             die(process, reason)  # not begun
             return False
-        if self.stopping is UNSET:
+        if not hasattr(self, "stopping"):
             self.stopping = reason
             process.scheduler.hub.loop.run_callback(self._throw, process, worker)
         return True
@@ -392,7 +405,7 @@ class Task(Job):
 
     # ---- its owner -----------------------------------------------------------------------------------------------------
 
-    def take(self) -> Ok | Exited | None:
+    def take(self) -> Ok[T] | Exited | None:
         """The outcome, for the one who may have it, once. None if there is none yet."""
         value = self.value
         if value is PENDING:
@@ -410,7 +423,7 @@ class Task(Job):
     def _leave_owner(self) -> None:
         family, self.family = self.family, None
         if family is not None:
-            family.discard(self.target)
+            family.pop(self.target, None)
         if self.linked:
             self.linked = False
             bonds = self.target.bonds
@@ -420,21 +433,19 @@ class Task(Job):
 
 def make(
     function: Callable[..., Any], arguments: tuple[Any, ...], owner: Any, linked: bool, context: Any
-) -> Task:
+) -> Task[Any]:
     """A task without a process yet. owner: a Process, a greenlet, or None for one that nobody awaits."""
     check_function(function)
-    task: Task = Task.__new__(Task)
+    task: Task[Any] = Task.__new__(Task)
     task.greenlet = None
     task.target = None  # type: ignore[assignment]
     task.message = function
-    task.caller = None
     task.context = None if context is None else context.copy()
     task.value = GONE if owner is None else PENDING
     task.arguments = arguments
     task.owner = owner
     task.linked = linked
     task.family = task.gathering = None
-    task.stopping = UNSET
     return task
 
 

@@ -10,7 +10,6 @@ from greenlet import GreenletExit
 from packetflow.otp.errors import NotAnActor, SpecError
 from packetflow.otp.ordered import OrderedSet
 from packetflow.otp.process import DEAD, Process
-from packetflow.otp.ref import Ref
 from packetflow.otp.signals import die
 from packetflow.otp.threads import get_ident
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from packetflow.otp.task import Task
 
 
-def launch(task: Task, scheduler: Scheduler, parent: Process | None, kept: bool = True) -> Process:
+def launch(task: Task[Any], scheduler: Scheduler, parent: Process | None, kept: bool = True) -> Process:
     """Gives a task its process, which will begin soon. kept: by its owner, with which it ends."""
     if get_ident() != scheduler.thread:
         scheduler.check_thread()
@@ -36,16 +35,16 @@ def launch(task: Task, scheduler: Scheduler, parent: Process | None, kept: bool 
         else:
             family = _household(owner)
     process = Process(scheduler, task, parent, scheduler.monotonic())  # type: ignore[arg-type]
-    number = scheduler.count = scheduler.count + 1
-    system = scheduler.system
-    process.ref = Ref(system.name, number, system.incarnation, process)
+    number = process.number = scheduler.count = scheduler.count + 1
     scheduler.processes[number] = process
     if family is not None:
-        family.add(process)
+        family[process] = None
         task.family = family
     task.target = process
     process.current = task
-    scheduler.enqueue(process)
+    scheduler.run_queue.append(process)
+    if not scheduler.flushing:
+        scheduler.flush_soon()
     return process
 
 
@@ -64,14 +63,13 @@ class Household:
 
 
 def _household(owner: Any) -> OrderedSet[Process] | None:
-    try:
-        return owner._packetflow_tasks.tasks  # type: ignore[no-any-return]
-    except AttributeError:
+    household: Household | None = getattr(owner, "_packetflow_tasks", None)
+    if household is None:
         if not isinstance(owner, Greenlet):
             return None  # nothing tells when a bare greenlet ends
         household = owner._packetflow_tasks = Household()
         owner.rawlink(household)
-        return household.tasks
+    return household.tasks
 
 
 def name_of(function: Any) -> str:

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from packetflow.otp.answers import Exited, Ok
 from packetflow.otp.errors import AwaitTimeout, NotTheOwner, SpecError
-from packetflow.otp.process import GONE, PENDING, Process, Worker
+from packetflow.otp.process import DEAD, GONE, PENDING, Process, Worker
 from packetflow.otp.signals import die
 from packetflow.otp.task import Task, make
 from packetflow.otp.task_start import check_function, launch, needs_system
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 USUAL_CONCURRENCY = 8
 
 
-def here(system: System | None) -> Callable[[Task], None]:
+def here(system: System | None) -> Callable[[Task[Any]], None]:
     """How a stream starts its tasks in a system: by default in that of the actor that consumes it."""
     scheduler: Scheduler | None = None if system is None else system.scheduler
 
-    def start(task: Task) -> None:
+    def start(task: Task[Any]) -> None:
         where = scheduler
         if where is None:
             owner = task.owner
@@ -43,7 +43,7 @@ def here(system: System | None) -> Callable[[Task], None]:
 
 
 def stream(
-    start: Callable[[Task], None],
+    start: Callable[[Task[Any]], None],
     items: Iterable[Any],
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
@@ -54,7 +54,7 @@ def stream(
     timeout: float | None,
     on_timeout: Literal["exit", "kill_task"],
     zip_input_on_exit: bool,
-) -> Generator[Ok | Exited, None, None]:
+) -> Generator[Ok[Any] | Exited, None, None]:
     """The outcomes of `function(item, *arguments)` for each item: Ok(value) or Exited(reason).
 
     Nothing runs before the first outcome is asked for; whoever asks first owns the tasks and must ask for all. At most
@@ -85,10 +85,10 @@ def stream(
 
 def _results(
     flow: _Flow, items: Iterable[Any], max_concurrency: int, ordered: bool, zip_input_on_exit: bool
-) -> Generator[Ok | Exited, None, None]:
+) -> Generator[Ok[Any] | Exited, None, None]:
     flow.begin()
     iterator: Iterator[Any] | None = iter(items)
-    waiting: deque[Task] = deque()  # in the order of the items
+    waiting: deque[Task[Any]] = deque()  # in the order of the items
     try:
         while True:
             while iterator is not None and len(flow.running) < max_concurrency:
@@ -134,7 +134,7 @@ class _Flow:
 
     def __init__(
         self,
-        start: Callable[[Task], None],
+        start: Callable[[Task[Any]], None],
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         linked: bool,
@@ -147,15 +147,17 @@ class _Flow:
         self._linked = linked
         self._timeout = timeout
         self._kills = kills
-        self._overran: Task | None = None
+        self._overran: Task[Any] | None = None
         self.running: dict[
-            Task, tuple[Any, Timer | None]
+            Task[Any], tuple[Any, Timer | None]
         ] = {}  # taken and not given out: the item and its alarm
 
     def begin(self) -> None:
         """Somebody asks for the first: the consumer."""
         me = getcurrent()
         self._caller: Process | None = me.process if me.__class__ is Worker else None
+        if self._caller is not None and self._caller.current is DEAD:
+            raise GreenletExit  # killed, and its greenlet has not heard of it yet
         self._consumer = me if self._caller is None else self._caller
         self._linked = self._linked and self._caller is not None and not self._caller.server.trap_exits
         self._gathering = Gathering(self._caller)
@@ -166,7 +168,7 @@ class _Flow:
         if self._consumer is not (me.process if me.__class__ is Worker else me):
             raise NotTheOwner("", "this stream of tasks")
 
-    def add(self, item: Any) -> Task:
+    def add(self, item: Any) -> Task[Any]:
         """Starts the task of an item."""
         context = getcurrent().gr_context
         task = make(self._function, (item, *self._arguments), self._consumer, self._linked, context)
@@ -181,7 +183,7 @@ class _Flow:
             self._gathering.ended.append(task)
         return task
 
-    def next(self, wanted: Task | None) -> Task:
+    def next(self, wanted: Task[Any] | None) -> Task[Any]:
         """Waits for this task, or whichever ends next. Raises AwaitTimeout if a task overran and that ends the stream."""
         gathering = self._gathering
         while True:
@@ -194,7 +196,7 @@ class _Flow:
             if wanted is None and ended is not None:
                 return ended
 
-    def forget(self, task: Task) -> Any:
+    def forget(self, task: Task[Any]) -> Any:
         """Its outcome is given out. Returns its item."""
         item, alarm = self.running.pop(task)
         if alarm is not None:
@@ -226,7 +228,7 @@ class _Flow:
             die(task.target, "shutdown")
         self.running.clear()
 
-    def _overrun(self, task: Task) -> None:
+    def _overrun(self, task: Task[Any]) -> None:
         if task.value is not PENDING:
             return
         if self._kills:
@@ -240,5 +242,5 @@ class _Flow:
                 if gathering.greenlet is not None:
                     task.target.scheduler.enqueue(gathering)
 
-    def _raise_overrun(self, task: Task) -> NoReturn:
+    def _raise_overrun(self, task: Task[Any]) -> NoReturn:
         raise AwaitTimeout(task.ref, self._timeout)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from greenlet import GreenletExit, getcurrent
 
@@ -23,6 +24,7 @@ from packetflow.otp.task_waiting import USUAL
 if TYPE_CHECKING:
     from packetflow.otp.system import System
 
+V = TypeVar("V")
 Shutdown = float | Literal["brutal_kill", "infinity"] | None
 
 
@@ -104,15 +106,15 @@ class TaskSupervisor(DynamicSupervisor):
 
     @staticmethod
     def async_(
-        supervisor: Ref, function: Callable[..., Any], *arguments: Any, shutdown: Shutdown = None
-    ) -> Task:
+        supervisor: Ref, function: Callable[..., V], *arguments: Any, shutdown: Shutdown = None
+    ) -> Task[V]:
         """`Task.async_` below the supervisor: linked with the calling actor, and ended with either."""
         return _begin(supervisor, function, arguments, True, shutdown)
 
     @staticmethod
     def async_nolink(
-        supervisor: Ref, function: Callable[..., Any], *arguments: Any, shutdown: Shutdown = None
-    ) -> Task:
+        supervisor: Ref, function: Callable[..., V], *arguments: Any, shutdown: Shutdown = None
+    ) -> Task[V]:
         """The same without the link: its failure is seen where it is awaited, and it goes on when its owner ends."""
         return _begin(supervisor, function, arguments, False, shutdown)
 
@@ -120,7 +122,7 @@ class TaskSupervisor(DynamicSupervisor):
     def async_stream(
         supervisor: Ref,
         items: Iterable[Any],
-        function: Callable[..., Any],
+        function: Callable[..., V],
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
@@ -128,7 +130,7 @@ class TaskSupervisor(DynamicSupervisor):
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         shutdown: Shutdown = None,
-    ) -> Generator[Ok | Exited, None, None]:
+    ) -> Generator[Ok[V] | Exited, None, None]:
         """`Task.async_stream` with its tasks below the supervisor. See `task_stream.stream` for the options."""
         return stream(
             _below(supervisor, function, shutdown),
@@ -147,7 +149,7 @@ class TaskSupervisor(DynamicSupervisor):
     def async_stream_nolink(
         supervisor: Ref,
         items: Iterable[Any],
-        function: Callable[..., Any],
+        function: Callable[..., V],
         *arguments: Any,
         max_concurrency: int | None = None,
         ordered: bool = True,
@@ -155,7 +157,7 @@ class TaskSupervisor(DynamicSupervisor):
         on_timeout: Literal["exit", "kill_task"] = "exit",
         zip_input_on_exit: bool = False,
         shutdown: Shutdown = None,
-    ) -> Generator[Ok | Exited, None, None]:
+    ) -> Generator[Ok[V] | Exited, None, None]:
         """The same without links: a task that dies is an outcome, Exited, whoever consumes it."""
         return stream(
             _below(supervisor, function, shutdown),
@@ -178,7 +180,7 @@ class TaskSupervisor(DynamicSupervisor):
 
     # ---- in the supervisor's turn ----------------------------------------------------------------------------------------
 
-    def _on_start_task(self, task: Task, spec: ChildSpec, kept: bool) -> bool:
+    def _on_start_task(self, task: Task[Any], spec: ChildSpec, kept: bool) -> bool:
         owner = task.owner
         if isinstance(owner, Process) and owner.current is DEAD:
             return False  # it was killed while it waited for its task
@@ -197,7 +199,7 @@ def _begin(
     arguments: tuple[Any, ...],
     linked: bool,
     shutdown: Shutdown,
-) -> Task:
+) -> Task[Any]:
     me = getcurrent()
     caller = me.process if me.__class__ is Worker else None
     owner = me if caller is None else caller
@@ -206,16 +208,16 @@ def _begin(
     return task
 
 
-def _below(supervisor: Ref, function: Callable[..., Any], shutdown: Shutdown) -> Callable[[Task], None]:
+def _below(supervisor: Ref, function: Callable[..., Any], shutdown: Shutdown) -> Callable[[Task[Any]], None]:
     spec = _spec(function, shutdown)
 
-    def start(task: Task) -> None:
+    def start(task: Task[Any]) -> None:
         _start(supervisor, task, spec, kept=True)
 
     return start
 
 
-def _start(supervisor: Ref, task: Task, spec: ChildSpec, kept: bool) -> None:
+def _start(supervisor: Ref, task: Task[Any], spec: ChildSpec, kept: bool) -> None:
     try:
         if not ask(supervisor, ("start_task", task, spec, kept), None):
             raise GreenletExit  # the one who asked is dead, and still running
@@ -227,6 +229,14 @@ def _start(supervisor: Ref, task: Task, spec: ChildSpec, kept: bool) -> None:
 
 
 def _spec(function: Callable[..., Any], shutdown: Shutdown) -> ChildSpec:
-    return ChildSpec(
-        start_supervised, id=name_of(function), restart="temporary", shutdown=shutdown, start_timeout=None
-    )
+    check_function(function)
+    name = name_of(function)
+    return _known_spec(name, shutdown) if isinstance(shutdown, Hashable) else _make_spec(name, shutdown)
+
+
+def _make_spec(name: str, shutdown: Shutdown) -> ChildSpec:
+    return ChildSpec(start_supervised, id=name, restart="temporary", shutdown=shutdown, start_timeout=None)
+
+
+# A spec is checked with care, and one that is never used to restart anything can serve all tasks of its function.
+_known_spec = lru_cache(maxsize=256, typed=True)(_make_spec)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 USUAL: Final = 5.0
 
 
-def wait_for(task: Task, me: Any, caller: Process | None, timeout: float | None) -> bool:
+def wait_for(task: Task[Any], me: Any, caller: Process | None, timeout: float | None) -> bool:
     """Waits until a task has ended. Returns whether it has, in time. Raises CallCycle, HubBlocked, SpecError."""
     process = task.target
     scheduler = process.scheduler
@@ -56,7 +56,14 @@ def wait_for(task: Task, me: Any, caller: Process | None, timeout: float | None)
         caller.waiting = task
     try:
         if process.worker is None:
-            begin(process, scheduler)
+            queue = scheduler.run_queue
+            if queue and queue[-1] is process and scheduler.pool:
+                queue.pop()  # what `begin` does, for the usual case
+                process.worker = worker = scheduler.pool.pop()
+                worker.process = process
+                worker.switch()
+            else:
+                begin(process, scheduler)
         if waiter is None:
             while task.value is PENDING:
                 scheduler.let_others_run()
@@ -104,16 +111,16 @@ class Gathering(Call):
         self.message = self.context = None
         self.value = PENDING
         self.bounded = False  # whether it has a timeout
-        self.ended: deque[Task] = deque()
-        self.open: dict[Task, None] = {}  # those that have not ended, in their order
+        self.ended: deque[Task[Any]] = deque()
+        self.open: dict[Task[Any], None] = {}  # those that have not ended, in their order
 
-    def enter(self, task: Task) -> None:
+    def enter(self, task: Task[Any]) -> None:
         """Waits for one more."""
         self.open[task] = None
         task.gathering = self
         self.target = task.target
 
-    def next(self) -> Task | None:
+    def next(self) -> Task[Any] | None:
         """Waits for the next that ends. None if the time is over first."""
         scheduler = self.target.scheduler
         ended = self.ended
@@ -170,7 +177,7 @@ class Gathering(Call):
                 caller.waiting = None
 
 
-def await_many(tasks: list[Task], timeout: float | None) -> list[Any]:
+def await_many(tasks: list[Task[Any]], timeout: float | None) -> list[Any]:
     """See `Task.await_many`."""
     caller = _check(tasks)
     for task in tasks:
@@ -192,11 +199,11 @@ def await_many(tasks: list[Task], timeout: float | None) -> list[Any]:
 
 
 def yield_many(
-    tasks: list[Task],
+    tasks: list[Task[Any]],
     timeout: float | None,
     limit: int | None,
     on_timeout: Literal["nothing", "ignore", "kill_task"],
-) -> list[tuple[Task, Ok | Exited | None]]:
+) -> list[tuple[Task[Any], Ok[Any] | Exited | None]]:
     """See `Task.yield_many`."""
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise SpecError("limit", limit, "a whole number from 1, or None for all")
@@ -212,7 +219,7 @@ def yield_many(
                 there += 1
         finally:
             _give_up(gathering, timeout)
-    outcomes: list[tuple[Task, Ok | Exited | None]] = []
+    outcomes: list[tuple[Task[Any], Ok[Any] | Exited | None]] = []
     for task in tasks:
         if task.value is not PENDING or on_timeout == "nothing":
             outcomes.append((task, task.take()))
@@ -223,7 +230,7 @@ def yield_many(
     return outcomes
 
 
-def _check(tasks: list[Task]) -> Process | None:
+def _check(tasks: list[Task[Any]]) -> Process | None:
     me = getcurrent()
     caller = me.process if me.__class__ is Worker else None
     seen = set()
@@ -236,7 +243,7 @@ def _check(tasks: list[Task]) -> Process | None:
     return caller
 
 
-def _gather(tasks: list[Task], caller: Process | None, timeout: float | None) -> Gathering:
+def _gather(tasks: list[Task[Any]], caller: Process | None, timeout: float | None) -> Gathering:
     gathering = Gathering(caller)
     waited_for = [task for task in tasks if task.value is PENDING]
     if not waited_for:
@@ -261,7 +268,7 @@ def _give_up(gathering: Gathering, timeout: float | None) -> None:
         gathering.target.scheduler.timeouts.leave(gathering)
 
 
-def _raise_if_failed(task: Task) -> None:
+def _raise_if_failed(task: Task[Any]) -> None:
     value = task.value
     if value.__class__ is Failed:
         task.value = GONE

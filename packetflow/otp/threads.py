@@ -11,6 +11,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 from greenlet import getcurrent
 
@@ -118,6 +119,13 @@ def _post(scheduler: Scheduler, crossing: Crossing) -> None:
 def _check_alive(scheduler: Scheduler) -> None:
     if scheduler.thread not in sys._current_frames():
         raise ThreadGone(f"the thread of the system {scheduler.system.name!r} has ended: nobody is there")
+
+
+def destroy_own_hub() -> None:
+    """At the end of a native thread of ours: destroys the hub that somebody's use of gevent may have made for it."""
+    hub = get_hub_if_exists()
+    if hub is not None:
+        hub.destroy(destroy_loop=True)
 
 
 def check_room(frames: int = 24) -> None:

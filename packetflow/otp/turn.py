@@ -80,7 +80,7 @@ def finish(process: Process, item: Call | None, reason: object, reply: Any) -> N
     if process.current is DEAD:
         return
     if not is_orderly(reason) and not isinstance(reason, BaseException):
-        log.error("%s stopped: %r", process.ref, reason)
+        log.error("%s stopped: %s", process.ref, brief(reason))
     if item is not None and item.value is PENDING:
         if reply is not UNSET:
             answer(item, reply)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gevent.event import Event
 
-from packetflow.otp import Ref, System, call
+from packetflow.otp import Ref, Stop, System, call
 from tests.otp.actors import Trapper
 
 within: contextvars.ContextVar[str] = contextvars.ContextVar("within", default="nothing")
@@ -26,6 +26,16 @@ def boom() -> Any:
 
 def forever() -> None:
     Event().wait()
+
+
+def wait_or_give(item: Any) -> Any:
+    if item is None:
+        forever()
+    return item
+
+
+def exits(reason: Any) -> Stop:
+    return Stop(reason)
 
 
 def do(ref: Ref, action: Callable[[Any], Any], timeout: float | None = 5.0) -> Any:

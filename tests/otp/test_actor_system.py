@@ -382,8 +382,12 @@ def test_in_a_tree_its_members_start_and_start_again_with_it(system: System) -> 
     kill(system.find("database"))
     until(lambda: system.whereis("shop/late") not in (None, before))
     assert [actors.send(id, ASK).data for id in ("counter", "late")] == [1, 2]
+    actors.close()  # the tree's business
+    assert actors.send("late", ASK).data == 2
     with pytest.raises(SpecError, match="start: given True"):
-        actors.child()
+        ActorSystem(system).child()
+    with pytest.raises(SpecError, match="start: given False"):
+        ActorSystem(start=False)
 
 
 def blocked(actors: ActorSystem, hosting: Hosting) -> Event:

@@ -35,6 +35,7 @@ Backoff
 BadAction
 BadReturn
 Behaviour
+Blocked
 Branch
 Call
 CallCycle
@@ -60,6 +61,7 @@ Exited
 Future
 GenServer
 GenericTimeout
+HandlerOverrun
 Hosting
 HubBlocked
 KeepState
@@ -76,11 +78,20 @@ NoReply
 NotAnActor
 NotRegistered
 NotTheOwner
+OffloadError
+OffloadFailed
+OffloadTimeout
 Ok
 PacketFlowError
 PartitionSupervisor
+PoolClosed
+PoolFull
+PoolServer
+PoolStatistics
 PopCallback
 Postpone
+ProcessDied
+ProcessPool
 PushCallback
 Receive
 Ref
@@ -104,19 +115,24 @@ StateMachine
 StateResult
 StateTimeout
 Statistics
+Status
 Stop
 StopAndReply
 Supervisor
+SupervisorReport
 System
 Task
 TaskExited
 TaskSupervisor
 ThreadGone
+ThreadPool
 Timer
 TooManyChildren
+TraceEvent
 Transition
 Unregistered
 Via
+Watchdog
 WrongThread
 actor_context
 call
@@ -126,20 +142,26 @@ check_response
 demonitor
 exit_signal
 get_state
+get_status
 kill
 link
 monitor
 multi_call
+offload
 receive_response
 replace_state
 reply
+resume
 send
 send_request
 start_actor
 statistics
 stop
+suspend
+trace
 tree
 unlink
+untrace
 wait_response
 """
 
@@ -149,8 +171,16 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_each_can_be_had_and_says_what_it_is() -> None:
-    # These have no docstring of their own.
-    values = ["IGNORE", "TRACE", "Actor", "ActorFactory", "Behaviour", "EventKind", "Receive"]
+    values = [
+        "IGNORE",
+        "TRACE",
+        "Actor",
+        "ActorFactory",
+        "Behaviour",
+        "EventKind",
+        "Receive",
+        "StateResult",
+    ]  # no docstring of their own
     for name in packetflow.otp.__all__:
         value = getattr(packetflow.otp, name)
         assert name in values or inspect.getdoc(value), name
@@ -205,8 +235,10 @@ CORE = [
     "children",
     "clock",
     "errors",
+    "ordered",
     "process",
     "ref",
+    "requests",
     "scheduler",
     "server",
     "signals",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+from contextvars import ContextVar
 from typing import Any
 
 import gevent
@@ -28,6 +29,7 @@ from packetflow.otp import (
     SpecError,
     StartFailed,
     StateMachine,
+    StateTimeout,
     Stop,
     System,
     call,
@@ -465,3 +467,37 @@ def test_calls_that_were_given_up_do_not_pile_up_in_a_state_that_stays(system: S
     assert len(machine._process.bonds.owed) < 64
     kill(machine)
     gevent.joinall(callers, timeout=5)
+
+
+# ---- context variables -----------------------------------------------------------------------------------------------------
+
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+def test_an_event_that_comes_again_or_was_inserted_has_its_own_context(system: System) -> None:
+    log: list[tuple[str, str]] = []
+
+    def first(kind: Any, content: Any, data: Any) -> Any:
+        if content == "go":
+            return NextState("second", data, NextEvent("internal", "inserted"), ReplyTo(kind, None))
+        return KeepStateAndData(Postpone())
+
+    def second(kind: Any, content: Any, data: Any) -> Any:
+        log.append((content, WHO.get()))
+        if content == "inserted":
+            return KeepStateAndData(StateTimeout(0, "zero"))
+        return KeepStateAndData(ReplyTo(kind, None)) if isinstance(kind, Call) else KeepStateAndData()
+
+    machine = Table.start({"first": first, "second": second}, "first", system=system)
+
+    def client(name: str, request: str) -> None:
+        WHO.set(name)
+        call(machine, request)
+
+    asked = gevent.spawn(client, "early", "call")
+    until(lambda: statistics(machine).handled == 2)
+    WHO.set("the test")
+    cast(machine, "cast")
+    gevent.spawn(client, "late", "go").get(timeout=5)
+    asked.get(timeout=5)
+    assert log == [("inserted", "late"), ("call", "early"), ("cast", "nobody"), ("zero", "late")]

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import gevent
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,9 +143,22 @@ MACHINES = {
 }
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(PROGRAM, st.booleans())
 def test_random_machines_do_what_the_model_does(program: Any, by_functions: bool) -> None:
+    compare(program, by_functions)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(max_examples=10_000, deadline=None)
+@given(PROGRAM, st.booleans())
+def test_many_random_machines_do_what_the_model_does(program: Any, by_functions: bool) -> None:
+    compare(program, by_functions)
+
+
+def compare(program: Any, by_functions: bool) -> None:
+    """Runs a program by both."""
     logging.getLogger("packetflow.otp").setLevel(logging.CRITICAL)
     responses, enters, steps = program
     now = [0.0]

@@ -181,6 +181,32 @@ def test_a_report_is_a_line_for_people(system: System, caplog: pytest.LogCapture
     assert lines == [f"<top test/1>: child_terminated: child worker {ref} (permanent): ValueError: boom"]
 
 
+def test_a_reason_whose_text_raises_or_is_huge_ends_no_supervisor(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    class OddValue:
+        def __repr__(self) -> str:
+            raise ValueError("no repr")
+
+    caplog.set_level(logging.ERROR, logger="packetflow.otp")
+    tree = Supervisor.start([ChildSpec(Puppet, name="a")], max_restarts=9, system=system)
+    for how in (crash(Odd()), lambda server: Stop(OddValue()), lambda server: Stop("x" * 10_000)):
+        ref = system.find("a")
+        cast(ref, how)
+        until(lambda: system.whereis("a") not in (None, ref))  # noqa: B023
+    assert Supervisor.count_children(tree).active == 1
+    lines = [record.getMessage() for record in caplog.records if hasattr(record, "report")]
+    assert [line.partition("(permanent): ")[2][:43] for line in lines[:2]] == [
+        "<Odd, whose text raises ValueError>",
+        "<OddValue, whose text raises ValueError>",
+    ]
+    assert len(lines[2]) < 600
+
+
 def test_a_stray_message_is_told(system: System, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="packetflow.otp")
     tree = Supervisor.start([], system=system)

@@ -12,6 +12,8 @@ from packetflow.otp import (
     ChildSpec,
     DynamicSupervisor,
     NoProcess,
+    PartitionSupervisor,
+    Router,
     SpecError,
     Stop,
     Supervisor,
@@ -270,6 +272,17 @@ def test_a_dynamic_supervisor_takes_a_new_class(system: System) -> None:
     child = DynamicSupervisor.start_child(pool, ChildSpec(Puppet))
     change_code(pool, Second)
     assert [line.ref for line in DynamicSupervisor.which_children(pool)] == [child]
+
+
+def test_the_children_of_a_partition_supervisor_and_of_a_router_are_not_upgraded(system: System) -> None:
+    for pool in (
+        PartitionSupervisor.start(ChildSpec(Puppet), partitions=2, system=system),
+        Router.start(ChildSpec(Puppet), size=2, system=system),
+    ):
+        with pytest.raises(SpecError, match="resize it"):
+            Supervisor.upgrade(pool, [ChildSpec(Puppet, id=0)])
+        Supervisor.upgrade(pool, max_restarts=0)
+        assert Supervisor.count_children(pool).active == 2
 
 
 # ---- asking of one child ----------------------------------------------------------------------------------------------

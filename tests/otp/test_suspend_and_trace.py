@@ -11,15 +11,21 @@ import pytest
 from gevent.event import Event
 
 from packetflow.otp import (
+    Agent,
     CallTimeout,
     ChildSpec,
     Continue,
     GenServer,
+    KeepState,
+    NextState,
     NoProcess,
     NoReply,
     Reply,
+    ReplyTo,
     ServerExited,
     SpecError,
+    StateMachine,
+    StateTimeout,
     Stop,
     Supervisor,
     System,
@@ -521,3 +527,52 @@ def test_a_traced_child_comes_back_untraced(system: System) -> None:
     fall(system, "counter")
     call(system.find("counter"), ("add", 1))
     assert events == []
+
+
+# ---- servers of other kinds -------------------------------------------------------------------------------------------
+
+
+class Light(StateMachine):
+    """Goes round by calls, and off by itself."""
+
+    def init(self) -> Any:
+        return NextState("red", 0)
+
+    def red(self, kind: Any, content: Any, data: int) -> Any:
+        return NextState("green", data + 1, ReplyTo(kind, "go"), StateTimeout(0.01))
+
+    def green(self, kind: Any, content: Any, data: int) -> Any:
+        if kind == "state_timeout":
+            return NextState("red", data)
+        return KeepState(data, ReplyTo(kind, "is green"))
+
+
+def test_an_agent_is_suspended_traced_and_repaired_too(system: System) -> None:
+    ref = Agent.start(lambda: 1, system=system)
+    events: list[TraceEvent] = []
+    suspend(ref)
+    asked = gevent.spawn(Agent.get, ref, lambda value: value)
+    until(lambda: statistics(ref).mailbox == 1)
+    trace(ref, events.append)
+    replace_state(ref, lambda state: {"state": 41})
+    resume(ref)
+    assert asked.get(timeout=5) == 41
+    Agent.update(ref, lambda value: value + 1)
+    assert [(event.kind, event.what) for event in events] == [("in", "call"), ("out", "reply")] * 2
+    assert events[3].state == {"state": 42}
+
+
+def test_a_state_machine_is_suspended_traced_and_repaired_too(system: System) -> None:
+    ref = Light.start(system=system)
+    events: list[TraceEvent] = []
+    trace(ref, events.append)
+    assert call(ref, "go?") == "go"
+    suspend(ref)
+    gevent.sleep(0.02)
+    assert get_state(ref) == ("green", 1), "its state timeout waits too"
+    replace_state(ref, lambda state: (state[0], 10))
+    resume(ref)
+    until(lambda: get_state(ref) == ("red", 10))
+    assert call(ref, "go?") == "go"
+    assert get_state(ref) == ("green", 11)
+    assert [event.kind for event in events if event.kind in ("in", "out")] == ["in", "out"] * 2

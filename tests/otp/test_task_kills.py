@@ -80,6 +80,8 @@ class Storm:
 
     def play(self, depth: int) -> None:
         """What an owner does with tasks."""
+        if len(self.system.scheduler.processes) > 500:
+            return  # a storm that feeds itself would show nothing more
         try:
             self.draw.choice([self.one, self.several, self.stream, self.loose])(depth)
             self.ends["done"] += 1
@@ -146,7 +148,7 @@ class Owner(GenServer):
         """Exits of tasks."""
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_left_and_no_wait_hangs(seed: int) -> None:
     before = workers_alive()
     system = System("stormy")
@@ -166,7 +168,7 @@ def test_nothing_is_left_and_no_wait_hangs(seed: int) -> None:
 
     def client(number: int) -> None:
         mine = random.Random(seed * 100 + number)
-        for _ in range(60):
+        for _ in range(40):
             try:
                 if number % 2:
                     storm.play(0)
@@ -208,12 +210,10 @@ def test_nothing_is_left_and_no_wait_hangs(seed: int) -> None:
 
     # Greenlets that ended took their tasks along; what nobody awaits ends by itself or with its supervisor.
     watch = monitor(tree)
-    stop(tree, "shutdown", timeout=10)
+    stop(tree, "shutdown", timeout=30)
     assert watch.wait(5) is not None
-    until(lambda: system.processes() == [])
     scheduler = system.scheduler
-    until(lambda: not scheduler.lingering)
-    until(lambda: not scheduler.run_queue)
+    until(lambda: not (system.processes() or scheduler.lingering or scheduler.run_queue), 30)
     assert storm.opened == storm.closed
     assert min(storm.ends[kind] for kind in ("done", "TaskExited", "AwaitTimeout")) > 0, storm.ends
 
@@ -317,3 +317,30 @@ def test_the_greenlets_of_finished_tasks_are_used_again(system: System) -> None:
     for _ in range(100):
         Task.async_(work, system=system).await_()
     assert len(used) == 1
+
+
+def test_the_dead_start_no_tasks(system: System) -> None:
+    outcome: list[BaseException] = []
+    starts: list[Callable[[], Any]] = [
+        lambda: Task.async_(gevent.sleep, 0),
+        lambda: Task.start(gevent.sleep, 0),
+        lambda: next(Task.async_stream([0], gevent.sleep)),
+        lambda: TaskSupervisor.async_nolink(supervisor, gevent.sleep, 0),
+    ]
+    supervisor = TaskSupervisor.start(system=system)
+
+    def zombie() -> None:
+        try:
+            gevent.sleep(10)
+        finally:
+            for start in starts:
+                try:
+                    start()
+                except GreenletExit as error:
+                    outcome.append(error)
+
+    ref = Task.start(zombie, system=system)
+    gevent.sleep(0)
+    kill(ref)
+    until(lambda: len(outcome) == len(starts))
+    assert system.processes() == [supervisor]

@@ -26,6 +26,7 @@ from packetflow.otp import (
     Task,
     call,
     cast,
+    change_code,
     exit_signal,
     get_state,
     kill,
@@ -192,16 +193,23 @@ def test_messages_to_a_task_are_nobodys_and_calls_fail_when_it_ends(system: Syst
     cast(task.ref, "cast")
     send(task.ref, "sent")
     outcome: list[Any] = []
-    asks = [
-        gevent.spawn(lambda: outcome.append(failure_of(call, task.ref, "asked", None))),
-        gevent.spawn(lambda: outcome.append(failure_of(get_state, task.ref, None))),
-    ]
+    asks = [gevent.spawn(lambda: outcome.append(failure_of(call, task.ref, "asked", None))) for _ in range(2)]
     gevent.sleep(0)
     gate.set()
     gevent.joinall(asks)
     assert task.await_() is True
     assert [type(one) for one in outcome] == [ServerExited, ServerExited]
     assert isinstance(failure_of(call, task.ref, "asked"), NoProcess)
+
+
+def test_the_state_of_a_task_is_what_it_runs_and_for_whom(system: System) -> None:
+    owner = Puppet.start(system=system)
+    task = do(owner, lambda server: Task.async_(double, 4))
+    assert get_state(task.ref) == {"function": "double", "arguments": "(4,)", "owner": repr(owner)}
+    assert get_state(Task.start(forever, system=system))["owner"] == "None"
+    refused = failure_of(change_code, task.ref, Puppet)
+    assert isinstance(refused, SpecError)
+    assert refused.field == "ref"
 
 
 def test_monitoring_a_task(system: System) -> None:
@@ -428,3 +436,24 @@ def test_tasks_leave_no_process_link_timer_or_wait(system: System, as_owner: Run
     until(lambda: not system.scheduler.run_queue)
     gevent.sleep(0.01)
     assert system.scheduler.timeouts.waiting() == []
+
+
+def test_a_task_waits_for_what_it_monitors(system: System) -> None:
+    watched = Puppet.start(system=system)
+
+    def watches() -> Any:
+        watch = monitor(watched)
+        assert watch.wait(0.001) is None
+        stop(watched)
+        return watch.wait(5), monitor(watched).wait(5)
+
+    first, second = Task.async_(watches, system=system).await_()
+    assert (first.reason, second.reason) == ("normal", "noproc")
+
+
+def test_a_dead_task_monitors_nobody(system: System) -> None:
+    watched = Puppet.start(system=system)
+    task = Task.async_(lambda: monitor(watched).wait(), system=system)
+    until(lambda: statistics(watched).monitors == 1)
+    task.shutdown()
+    assert statistics(watched).monitors == 0

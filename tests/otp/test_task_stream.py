@@ -25,13 +25,12 @@ from packetflow.otp import (
     System,
     Task,
     TaskSupervisor,
-    TooManyChildren,
     call,
     kill,
     statistics,
 )
 from tests.otp.actors import Puppet, Trapper, failure_of, seen, until
-from tests.otp.tasks import Run, boom, do, double, forever, within
+from tests.otp.tasks import Run, boom, do, double, exits, forever, wait_or_give, within
 
 Stream = Callable[..., Iterator[Ok | Exited]]
 
@@ -40,16 +39,6 @@ def rest(number: int) -> int:
     """Takes as many ten-thousandths of a second as it says."""
     gevent.sleep(number / 10_000)
     return number
-
-
-def wait_or_give(item: Any) -> Any:
-    if item is None:
-        forever()
-    return item
-
-
-def exits(reason: Any) -> Stop:
-    return Stop(reason)
 
 
 @pytest.fixture(params=["Task", "TaskSupervisor", "TaskSupervisor nolink"])
@@ -483,43 +472,6 @@ def test_items_and_function_are_checked_too(stream: Stream) -> None:
 def test_outside_of_an_actor_a_stream_has_to_be_told_where(system: System) -> None:
     flow = Task.async_stream([1], double)
     assert isinstance(failure_of(next, flow), NotAnActor)
-
-
-# ---- below a supervisor ----------------------------------------------------------------------------------------------
-
-
-def test_the_tasks_of_a_supervised_stream_are_its_supervisors(system: System) -> None:
-    supervisor = TaskSupervisor.start(system=system)
-    flow = TaskSupervisor.async_stream(supervisor, [1, None], wait_or_give)
-    next(flow)
-    assert len(TaskSupervisor.children(supervisor)) == 1
-    flow.close()
-    assert TaskSupervisor.children(supervisor) == []
-
-
-@pytest.mark.parametrize("form", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
-def test_a_stream_that_finds_too_many_children_stops_in_order(
-    system: System, form: Any, as_owner: Run
-) -> None:
-    supervisor = TaskSupervisor.start(max_children=1, system=system)
-    with pytest.raises(TooManyChildren):
-        as_owner(lambda: list(form(supervisor, [None] * 3, wait_or_give, max_concurrency=2)))
-    assert TaskSupervisor.children(supervisor) == []
-
-
-@pytest.mark.parametrize("form", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
-def test_a_supervised_stream_checks_its_shutdown(system: System, form: Any) -> None:
-    supervisor = TaskSupervisor.start(system=system)
-    with pytest.raises(SpecError, match="shutdown"):
-        form(supervisor, [], double, shutdown="unknown")
-
-
-def test_a_supervisor_that_ends_ends_the_stream(system: System) -> None:
-    supervisor = TaskSupervisor.start(system=system)
-    flow = TaskSupervisor.async_stream_nolink(supervisor, [1, None, None], wait_or_give, timeout=None)
-    next(flow)
-    kill(supervisor)
-    assert next(flow) == Exited("killed")
 
 
 def test_a_stream_found_by_garbage_collection_in_one_of_its_tasks_ends_it(system: System) -> None:

@@ -37,7 +37,7 @@ from packetflow.otp import (
     tree,
 )
 from tests.otp.actors import Puppet, Trapper, failure_of, seen, until
-from tests.otp.tasks import Run, boom, do, double, forever, is_alive, within
+from tests.otp.tasks import Run, boom, do, double, forever, is_alive, wait_or_give, within
 
 
 @pytest.fixture
@@ -104,6 +104,8 @@ def test_what_cannot_run_is_refused(supervisor: Ref, start: Any) -> None:
         start(supervisor, "double")
     with pytest.raises(SpecError, match="shutdown"):
         start(supervisor, double, 1, shutdown="slowly")
+    with pytest.raises(SpecError, match="shutdown"):
+        start(supervisor, double, 1, shutdown=[])
     assert TaskSupervisor.children(supervisor) == []
 
 
@@ -368,6 +370,35 @@ def test_a_task_may_ask_its_supervisor_to_end_it(system: System, supervisor: Ref
     assert task.yield_() == Exited("shutdown")
 
 
+def test_a_call_to_a_supervisor_that_waits_for_a_task_that_waits_for_it_ends(system: System) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    gate = Event()
+
+    def slow() -> None:
+        try:
+            forever()
+        finally:
+            gate.wait()
+
+    def asks_at_the_end() -> None:
+        try:
+            forever()
+        finally:
+            TaskSupervisor.children(supervisor)
+
+    TaskSupervisor.start_child(supervisor, slow)
+    asking = TaskSupervisor.start_child(supervisor, asks_at_the_end, shutdown=0.02)
+    gevent.sleep(0)
+    stopping = gevent.spawn(stop, supervisor)
+    until(lambda: statistics(asking).waits_for == supervisor)
+    gate.set()
+    until(lambda: statistics(supervisor).waits_for == asking)
+    stranger = Puppet.start(system=system)
+    failed = do(stranger, lambda server: failure_of(TaskSupervisor.children, supervisor))
+    assert isinstance(failed, ServerExited)
+    stopping.get(timeout=5)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_shutdown_and_ignore_of_supervised_tasks(
     system: System, supervisor: Ref, form: Any, as_owner: Run
@@ -390,3 +421,40 @@ def test_a_crashed_owner_names_its_reason(system: System, supervisor: Ref) -> No
     with pytest.raises(ServerExited) as failed:
         do(owner, lambda server: TaskSupervisor.async_(supervisor, boom).await_())
     assert isinstance(failed.value.reason, ValueError)
+
+
+# ---- streams ----------------------------------------------------------------------------------------------
+
+
+def test_the_tasks_of_a_supervised_stream_are_its_supervisors(system: System) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    flow = TaskSupervisor.async_stream(supervisor, [1, None], wait_or_give)
+    next(flow)
+    assert len(TaskSupervisor.children(supervisor)) == 1
+    flow.close()
+    assert TaskSupervisor.children(supervisor) == []
+
+
+@pytest.mark.parametrize("form", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
+def test_a_stream_that_finds_too_many_children_stops_in_order(
+    system: System, form: Any, as_owner: Run
+) -> None:
+    supervisor = TaskSupervisor.start(max_children=1, system=system)
+    with pytest.raises(TooManyChildren):
+        as_owner(lambda: list(form(supervisor, [None] * 3, wait_or_give, max_concurrency=2)))
+    assert TaskSupervisor.children(supervisor) == []
+
+
+@pytest.mark.parametrize("form", [TaskSupervisor.async_stream, TaskSupervisor.async_stream_nolink])
+def test_a_supervised_stream_checks_its_shutdown(system: System, form: Any) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    with pytest.raises(SpecError, match="shutdown"):
+        form(supervisor, [], double, shutdown="unknown")
+
+
+def test_a_supervisor_that_ends_ends_the_stream(system: System) -> None:
+    supervisor = TaskSupervisor.start(system=system)
+    flow = TaskSupervisor.async_stream_nolink(supervisor, [1, None, None], wait_or_give, timeout=None)
+    next(flow)
+    kill(supervisor)
+    assert next(flow) == Exited("killed")
