@@ -148,3 +148,31 @@ def test_cast_and_send_work_from_any_thread(system: System) -> None:
     in_a_thread(lambda: send(ref, "sent"))
     until(lambda: len(call(ref, seen)) == 2)
     assert call(ref, seen) == ["cast", "sent"]
+
+
+def test_a_storm_of_casts_from_another_thread_leaves_the_loops_own_count_right(system: System) -> None:
+    # Counted in the other thread, as gevent's run_callback_threadsafe does, some get lost, and the loop ends (LoopExit).
+    hub: Any = gevent.get_hub()
+    ref = Puppet.start(system=system)
+    call(ref, "begun")
+    hub.threadpool.apply(cast, (ref, "the first"))
+    gevent.sleep(0.01)
+    before = hub.loop.activecnt
+    going = [True]
+
+    def sleeper() -> None:
+        while going[0]:
+            gevent.sleep(0.0003)
+
+    def storm() -> None:
+        for _ in range(2000):
+            cast(ref, "told")
+
+    sleepers = [gevent.spawn(sleeper) for _ in range(30)]
+    for _ in range(20):
+        hub.threadpool.apply(storm)
+    going[0] = False
+    gevent.joinall(sleepers)
+    assert call(ref, lambda server, caller: server.seen.count("told")) == 40_000
+    gevent.sleep(0.01)
+    assert hub.loop.activecnt == before
