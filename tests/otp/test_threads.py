@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
+import packetflow.otp
 from packetflow.otp import (
     CallTimeout,
     NoProcess,
@@ -169,10 +171,17 @@ def test_a_storm_of_casts_from_another_thread_leaves_the_loops_own_count_right(s
             cast(ref, "told")
 
     sleepers = [gevent.spawn(sleeper) for _ in range(30)]
-    for _ in range(20):
+    for _ in range(100):
         hub.threadpool.apply(storm)
     going[0] = False
     gevent.joinall(sleepers)
-    assert call(ref, lambda server, caller: server.seen.count("told")) == 40_000
+    assert call(ref, lambda server, caller: server.seen.count("told")) == 200_000
     gevent.sleep(0.01)
     assert hub.loop.activecnt == before
+
+
+def test_no_file_of_the_runtime_counts_handles_in_another_thread() -> None:
+    used = "loop.run_callback_" + "threadsafe"
+    files = sorted(Path(packetflow.otp.__file__).parent.glob("*.py"))
+    # The watchdog asks from its own thread or signal, a few times a second.
+    assert [file.name for file in files if used in file.read_text()] == ["watchdog.py"]
