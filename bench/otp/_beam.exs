@@ -69,12 +69,8 @@ defmodule Rows do
     if System.get_env("BENCH_CLOCK") == "cpu", do: elem(:erlang.statistics(:runtime), 0) * 1_000_000, else: now()
   end
 
-  def warm(n, f) do
-    f.(max(1, div(n, 10)))
-    t = clock()
-    f.(n)
-    %{seconds: (clock() - t) / 1.0e9}
-  end
+  def timed(f), do: (t = clock(); f.(); (clock() - t) / 1.0e9)
+  def warm(n, f), do: (f.(max(1, div(n, 10))); %{seconds: timed(fn -> f.(n) end)})
 
   # ---- messages ---------------------------------------------------------------------------------------------------
   defp calls(0, _), do: :ok
@@ -173,9 +169,10 @@ defmodule Rows do
     servers = List.to_tuple(many(n, fn -> DynamicSupervisor.start_child(s, {Echo, nil}) end, []))
     ten = for i <- 0..9, do: elem(servers, div(i * n, 10))
     draw = for _ <- 1..20_000, do: elem(servers, :rand.uniform(n) - 1)
-    few = Enum.sort(for _ <- 1..7, do: secs(fn -> for _ <- 1..2000, p <- ten, do: GenServer.call(p, 1) end))
-    any = Enum.sort(for _ <- 1..7, do: secs(fn -> for p <- draw, do: GenServer.call(p, 1) end))
-    %{few: Enum.at(few, 3) / 20_000, any: Enum.at(any, 3) / 20_000}
+    %{
+      few: timed(fn -> for _ <- 1..7, _ <- 1..2000, p <- ten, do: GenServer.call(p, 1) end) / 140_000,
+      any: timed(fn -> for _ <- 1..7, p <- draw, do: GenServer.call(p, 1) end) / 140_000
+    }
   end
 
   # ---- restarts ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import random
 import shutil
 import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -26,6 +25,7 @@ from bench.otp._peers import (
     Figures,
     asked_for_a_row,
     beam_once,
+    clock,
     figure,
     in_turn,
     ours_once,
@@ -35,7 +35,6 @@ from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, System, call
 
 ALIVE = (10, 1_000, 100_000, 1_000_000)
 CALLS = 20_000
-clock = time.perf_counter
 
 
 def seconds_each(refs: list[Ref]) -> float:

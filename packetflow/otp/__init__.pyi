@@ -52,6 +52,8 @@ from packetflow.otp.errors import ChildError as ChildError
 from packetflow.otp.errors import ChildNotFound as ChildNotFound
 from packetflow.otp.errors import ChildRestarting as ChildRestarting
 from packetflow.otp.errors import ChildRunning as ChildRunning
+from packetflow.otp.errors import Deadlock as Deadlock
+from packetflow.otp.errors import Endless as Endless
 from packetflow.otp.errors import HandlerOverrun as HandlerOverrun
 from packetflow.otp.errors import HubBlocked as HubBlocked
 from packetflow.otp.errors import MailboxFull as MailboxFull
@@ -68,6 +70,7 @@ from packetflow.otp.errors import PoolClosed as PoolClosed
 from packetflow.otp.errors import PoolFull as PoolFull
 from packetflow.otp.errors import ProcessDied as ProcessDied
 from packetflow.otp.errors import ServerExited as ServerExited
+from packetflow.otp.errors import SimulationFailed as SimulationFailed
 from packetflow.otp.errors import SpecError as SpecError
 from packetflow.otp.errors import StartFailed as StartFailed
 from packetflow.otp.errors import TaskExited as TaskExited

@@ -26,7 +26,7 @@ from packetflow.otp.process import (
     Worker,
 )
 from packetflow.otp.signals import die
-from packetflow.otp.threads import get_ident, run_in_thread_of
+from packetflow.otp.threads import door_of, get_ident, run_in_thread_of
 from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def cast(ref: Ref[M, Any], message: M) -> None:
     target = ref._process
     scheduler = target.scheduler
     if get_ident() != scheduler.thread:
-        scheduler.hub.loop.run_callback_threadsafe(_tell, target, CAST, message)
+        door_of(scheduler.hub).post(_tell, target, CAST, message)
     elif target.current is None:
         scheduler.enqueue(target)
         target.current = (CAST, message)
@@ -317,7 +317,7 @@ def send(ref: Ref[M, Any], message: M, block: bool = False) -> None:
     if get_ident() != scheduler.thread:
         if block:
             scheduler.check_thread()
-        scheduler.hub.loop.run_callback_threadsafe(_tell, target, INFO, message)
+        door_of(scheduler.hub).post(_tell, target, INFO, message)
         return
     if block and target.current is not None and target.current is not DEAD:
         limit = target.limit

@@ -31,6 +31,9 @@ PacketFlowError                code, message for people
 ├─ NotTheOwner                 only the one who started a task may await it
 ├─ AlreadyAwaited              a task is awaited once
 ├─ HubBlocked                  the hub's own greenlet must not wait
+├─ SimulationFailed            a simulated program failed: seed
+│  ├─ Deadlock                 nobody can go on: waiting
+│  └─ Endless                  it made more turns than it may
 └─ NotAnActor                  only an actor can do that
 
 HandlerOverrun is a BaseException besides: what the watchdog raises inside a handler that holds the hub.
@@ -338,6 +341,28 @@ class ThreadGone(PacketFlowError):
 
 class HubBlocked(PacketFlowError):
     """The hub's own greenlet was to wait, which would stop every greenlet of the thread."""
+
+
+class SimulationFailed(PacketFlowError):
+    """A simulated program failed (see `simulation.simulate`); the cause is what it raised. `seed` makes it fail again."""
+
+    def __init__(self, seed: int, text: str) -> None:
+        super().__init__(f"seed {seed}: {text}")
+        self.seed = seed
+
+
+class Deadlock(SimulationFailed):
+    """Nobody can go on, and no timer is to come. `waiting` tells who waits for whom."""
+
+    def __init__(self, seed: int, waiting: tuple[str, ...]) -> None:
+        super().__init__(
+            seed, "nobody can go on: " + ("; ".join(waiting) or "the program itself waits for ever")
+        )
+        self.waiting = waiting
+
+
+class Endless(SimulationFailed):
+    """The program made more turns than it may."""
 
 
 class NotAnActor(PacketFlowError):

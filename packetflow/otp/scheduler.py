@@ -21,7 +21,7 @@ from packetflow.otp.answers import ANSWERS
 from packetflow.otp.errors import HubBlocked, WrongThread
 from packetflow.otp.process import CAST, CONTINUE, DEAD, IDLE, PENDING, Call, Job, Process, Worker
 from packetflow.otp.signals import die
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import door_of, get_ident
 from packetflow.otp.timeouts import Timeouts
 from packetflow.otp.timers import Timers
 
@@ -67,6 +67,7 @@ class Scheduler:
         self.monotonic = monotonic
         self.hub: Any = get_hub()
         self.thread = get_ident()
+        door_of(self.hub)  # other threads find it made
         self.timers = Timers(self.hub.loop, monotonic)
         self.timeouts = Timeouts(self)
         self.trusted: Any = None  # the greenlet that called last, and may

@@ -20,7 +20,7 @@ from gevent.hub import Hub, LoopExit, set_hub
 from gevent.monkey import get_original
 
 from packetflow.otp.clock import Clock
-from packetflow.otp.errors import PacketFlowError
+from packetflow.otp.errors import Deadlock, Endless, SimulationFailed
 from packetflow.otp.process import Process
 from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import die
@@ -29,28 +29,6 @@ from packetflow.otp.system import System
 
 TURNS = 1_000_000
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-class SimulationFailed(PacketFlowError):
-    """A simulated program failed; the cause is what it raised. `seed` makes it fail again."""
-
-    def __init__(self, seed: int, text: str) -> None:
-        super().__init__(f"seed {seed}: {text}")
-        self.seed = seed
-
-
-class Deadlock(SimulationFailed):
-    """Nobody can go on, and no timer is to come. `waiting` tells who waits for whom."""
-
-    def __init__(self, seed: int, waiting: tuple[str, ...]) -> None:
-        super().__init__(
-            seed, "nobody can go on: " + ("; ".join(waiting) or "the program itself waits for ever")
-        )
-        self.waiting = waiting
-
-
-class Endless(SimulationFailed):
-    """The program made more turns than it may."""
 
 
 class Run(NamedTuple):

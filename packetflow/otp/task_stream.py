@@ -15,7 +15,7 @@ from packetflow.otp.signals import die
 from packetflow.otp.task import Task, make
 from packetflow.otp.task_start import check_function, launch, needs_system
 from packetflow.otp.task_waiting import Gathering
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import door_of, get_ident
 
 if TYPE_CHECKING:
     from packetflow.otp.scheduler import Scheduler
@@ -209,7 +209,7 @@ class _Flow:
             scheduler = task.target.scheduler
             me = getcurrent()
             if get_ident() != scheduler.thread:
-                scheduler.hub.loop.run_callback_threadsafe(self._stop)
+                door_of(scheduler.hub).post(self._stop)
             elif self._consumer is not (me.process if me.__class__ is Worker else me):
                 # It was dropped, and garbage collection found it wherever it ran: perhaps in one of these tasks.
                 scheduler.hub.loop.run_callback(self._stop)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,46 @@ get_ident: Callable[[], int] = get_original("_thread", "get_ident")
 _allocate_lock: Callable[[], Any] = get_original("_thread", "allocate_lock")
 
 LOOK = 1.0  # how often a waiting thread looks whether the other one is alive
+
+
+class Door:
+    """How other threads hand functions to a hub.
+
+    gevent's `run_callback_threadsafe` counts the loop's handles up from the other thread while the loop counts them itself
+    without holding the GIL: counts get lost, and in the end the loop takes itself for empty (LoopExit). Here the other
+    thread only fills a deque and rings.
+    """
+
+    __slots__ = ("_bell", "_hub", "_inbox")
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._bell = hub.loop.async_()
+        self._bell.start(self._take_in)
+        self._bell.ref = False
+
+    def post(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Has the hub run a function soon. From any thread."""
+        self._inbox.append((function, arguments))
+        self._bell.send()
+
+    def _take_in(self) -> None:
+        inbox = self._inbox
+        while inbox:
+            function, arguments = inbox.popleft()
+            try:
+                function(*arguments)
+            except BaseException:  # noqa: BLE001 - as with any callback of the loop, the others run all the same
+                self._hub.handle_error(function, *sys.exc_info())
+
+
+def door_of(hub: Any) -> Door:
+    """The one door of a hub; made by the first who asks in the hub's own thread."""
+    door: Door | None = hub.__dict__.get("_packetflow_door")
+    if door is None:
+        door = hub._packetflow_door = Door(hub)
+    return door
 
 
 class Crossing:
@@ -113,7 +154,7 @@ def _runs_greenlets() -> bool:
 
 def _post(scheduler: Scheduler, crossing: Crossing) -> None:
     _check_alive(scheduler)
-    scheduler.hub.loop.run_callback_threadsafe(gevent.spawn, crossing.run)
+    door_of(scheduler.hub).post(gevent.spawn, crossing.run)
 
 
 def _check_alive(scheduler: Scheduler) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
+import packetflow.otp
 from packetflow.otp import (
     CallTimeout,
     NoProcess,
@@ -148,3 +150,38 @@ def test_cast_and_send_work_from_any_thread(system: System) -> None:
     in_a_thread(lambda: send(ref, "sent"))
     until(lambda: len(call(ref, seen)) == 2)
     assert call(ref, seen) == ["cast", "sent"]
+
+
+def test_a_storm_of_casts_from_another_thread_leaves_the_loops_own_count_right(system: System) -> None:
+    # Counted in the other thread, as gevent's run_callback_threadsafe does, some get lost, and the loop ends (LoopExit).
+    hub: Any = gevent.get_hub()
+    ref = Puppet.start(system=system)
+    call(ref, "begun")
+    hub.threadpool.apply(cast, (ref, "the first"))
+    gevent.sleep(0.01)
+    before = hub.loop.activecnt
+    going = [True]
+
+    def sleeper() -> None:
+        while going[0]:
+            gevent.sleep(0.0003)
+
+    def storm() -> None:
+        for _ in range(2000):
+            cast(ref, "told")
+
+    sleepers = [gevent.spawn(sleeper) for _ in range(30)]
+    for _ in range(100):
+        hub.threadpool.apply(storm)
+    going[0] = False
+    gevent.joinall(sleepers)
+    assert call(ref, lambda server, caller: server.seen.count("told")) == 200_000
+    gevent.sleep(0.01)
+    assert hub.loop.activecnt == before
+
+
+def test_no_file_of_the_runtime_counts_handles_in_another_thread() -> None:
+    used = "loop.run_callback_" + "threadsafe"
+    files = sorted(Path(packetflow.otp.__file__).parent.glob("*.py"))
+    # The watchdog asks from its own thread or signal, a few times a second.
+    assert [file.name for file in files if used in file.read_text()] == ["watchdog.py"]
