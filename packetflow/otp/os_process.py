@@ -26,7 +26,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.signals import log
 from packetflow.otp.worker_boot import PROGRAM
 from packetflow.otp.worker_channel import READ, Channel, PlainSocket
-from packetflow.otp.worker_process import ARGUMENTS, BEAT, CALL, CAST, DRAIN, FAILED, LOG, READY
+from packetflow.otp.worker_process import ARGUMENTS, BEAT, CALL, CAST, DRAIN, FAILED, LEAVING, LOG, READY
 
 if TYPE_CHECKING:
     from packetflow.otp.system import System
@@ -59,6 +59,7 @@ class OSProcess:
         self._ready = False
         self._draining = False
         self._told: WorkerFailed | None = None
+        self._leaves_with: int | None = None  # the exit status that it announced
         self._killed_for: object = None
         self._changed = Event()  # ready, or exited
         self._over = Event()
@@ -149,7 +150,8 @@ class OSProcess:
         try:
             pid, status = _waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
-            # Somebody else in this process waits for every child (libev does, once gevent.subprocess was used).
+            # Somebody else in this process waits for every child (libev does, once gevent.subprocess was used). What is left
+            # is what it said itself.
             code: int | None = None
         else:
             if not pid:
@@ -179,6 +181,8 @@ class OSProcess:
             return self._killed_for
         if self._told is not None:
             return self._told
+        if code is None:
+            code = self._leaves_with
         if code is None:
             return ("exit_status", "unknown: another part of this program reaped it")
         if code == 0:
@@ -225,6 +229,8 @@ class OSProcess:
                 log.error(
                     "worker %s (pid %d) failed:\n%s", self._spec.id, self.pid, failed.traceback.rstrip()
                 )
+            case (str(kind), int(status)) if kind == LEAVING:
+                self._leaves_with = status
             case (str(kind), dict() as record) if kind == LOG:
                 self._write(record)
             case (str(kind), told) if kind == CAST:

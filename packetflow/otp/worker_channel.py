@@ -22,7 +22,7 @@ from greenlet import getcurrent
 
 from packetflow.otp.errors import WorkerFailed
 from packetflow.otp.signals import log
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import door_of, get_ident
 
 PlainSocket: type[socket.socket] = get_original("socket", "socket")
 
@@ -87,6 +87,7 @@ class Channel:
         self._closed = closed
         self._thread = get_ident()
         self._hub: Any = get_hub()
+        self._door = door_of(self._hub)
         self._number = 0
         self._waiting: dict[int, Settle] = {}
         self._in = bytearray()
@@ -130,7 +131,7 @@ class Channel:
         if get_ident() == self._thread:
             self._send(data)
         else:
-            self._hub.loop.run_callback_threadsafe(self._send, data)
+            self._door.post(self._send, data)
 
     def wait_for_room(self) -> None:
         """Waits while more is to be sent than the other side takes. Returns at once in the hub."""

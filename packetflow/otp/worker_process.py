@@ -28,7 +28,7 @@ from packetflow.otp.errors import CallTimeout, ServerExited
 from packetflow.otp.server import GenServer
 from packetflow.otp.signals import log
 from packetflow.otp.system import System
-from packetflow.otp.threads import get_ident
+from packetflow.otp.threads import door_of, get_ident
 from packetflow.otp.worker_channel import HIGH_WATER, Channel, PlainSocket, failed_of
 
 #: What the two sides say on the channel, besides what the program's own functions make of it: (one of these, more).
@@ -37,6 +37,7 @@ CALL: Final = "call"
 CAST: Final = "cast"
 DRAIN: Final = "drain"
 FAILED: Final = "failed"
+LEAVING: Final = "leaving"
 METRICS: Final = "metrics"
 LOG: Final = "log"
 READY: Final = "ready"
@@ -72,7 +73,7 @@ class WorkerContext:
         self.on_cast: Callable[[Any], Any] = _nobody
         self.on_send: Callable[[Any], Any] = _nobody
         self.metrics: Callable[[], Mapping[str, float]] = dict
-        self._hub: Any = get_hub()
+        self._door = door_of(get_hub())
         self._thread = get_ident()
         self._system: System | None = None
         self._arguments: AsyncResult[bytes] = AsyncResult()
@@ -163,7 +164,7 @@ class WorkerContext:
 
     def told_to_end(self, number: int, frame: object) -> None:
         """A signal asks for the end. What the parent has said before it is heard first."""
-        self._hub.loop.run_callback_threadsafe(self._drain_late)
+        self._door.post(self._drain_late)
 
     def _drain_late(self) -> None:
         self._channel.read()
@@ -210,6 +211,7 @@ class WorkerContext:
             status = 1
         if self._system is not None:
             self._system.shutdown()
+        self._channel.tell((LEAVING, status))
         gevent.sleep(0)  # what threads and loggers have left to the hub
         self._channel.flush(LAST_WORDS)
         if self._dropped:
@@ -226,7 +228,7 @@ class WorkerContext:
         if get_ident() == self._thread:
             self._pass_record(record)
         else:
-            self._hub.loop.run_callback_threadsafe(self._pass_record, record)
+            self._door.post(self._pass_record, record)
 
     def _pass_record(self, record: dict[str, Any]) -> None:
         self._records -= 1
