@@ -27,8 +27,8 @@ from packetflow.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 2  # processes
-CONNECTIONS = 4  # of each
-IN_FLIGHT = 64
+CONNECTIONS = 16  # of each: the kernel spreads them by chance, so few would fall unevenly
+IN_FLIGHT = 16
 ROUNDS = 3
 
 CONFIG = """\
@@ -57,8 +57,8 @@ def digest(text: str, rounds: int) -> str:
 '''
 # What a request does, hashing so many times; how many of them a client process sends; what two workers should be ahead.
 WORK = (
-    ("no work", 1, 12_000, 1.0),
-    ("1 ms of work", 2_500, 1_500, 1.5),
+    ("no work", 1, 40_000, 1.0),
+    ("1 ms of work", 2_500, 4_000, 1.5),
 )
 
 
