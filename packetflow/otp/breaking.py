@@ -27,8 +27,7 @@ RUNTIME = frozenset(
         "answers", "blocked", "breaking", "calls", "child_spec", "children", "clock", "dynamic_supervisor",
         "errors", "inspection", "pool", "pool_server", "process", "process_child", "process_pool", "ref",
         "scheduler", "signals", "start", "supervisor", "system", "thread_pool", "threads", "timeouts",
-        "timers", "turn", "watchdog", "os_process", "shared_port", "worker_boot", "worker_channel", "worker_process",
-        "worker_supervisor",
+        "timers", "turn", "watchdog",
     )
 )  # fmt: skip
 
