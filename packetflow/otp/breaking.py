@@ -25,7 +25,7 @@ RUNTIME = frozenset(
     f"packetflow.otp.{name}"
     for name in (
         "answers", "blocked", "breaking", "calls", "child_spec", "children", "clock", "dynamic_supervisor",
-        "errors", "inspection", "pool", "pool_server", "process", "process_child", "process_pool", "ref",
+        "errors", "inspection", "pool", "pool_server", "process", "process_child", "process_pool", "reaping", "ref",
         "scheduler", "signals", "start", "supervisor", "system", "thread_pool", "threads", "timeouts",
         "timers", "turn", "watchdog",
     )

@@ -22,6 +22,7 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 
 from packetflow.otp.errors import WorkerFailed
+from packetflow.otp.reaping import Reaper
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import log
 from packetflow.otp.worker_boot import PROGRAM
@@ -85,6 +86,7 @@ class OSProcess:
             os.close(beat_out)
         self._heartbeat = beat_in
         os.set_blocking(beat_in, False)
+        self._reaper = Reaper(self.pid, self._ended)
         loop = get_hub().loop
         self._end_watcher = loop.io(self._pidfd, READ)
         self._end_watcher.start(self._ended)
@@ -147,16 +149,8 @@ class OSProcess:
 
     def _ended(self) -> None:
         """The kernel says that it has ended."""
-        try:
-            pid, status = _waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            # Somebody else in this process waits for every child (libev does, once gevent.subprocess was used). What is left
-            # is what it said itself.
-            code: int | None = None
-        else:
-            if not pid:
-                return
-            code = os.waitstatus_to_exitcode(status)
+        if self.exited or not self._reaper.look():
+            return
         for _ in range(1000):  # what it said last
             if not self.channel.open:
                 break
@@ -165,7 +159,7 @@ class OSProcess:
             if self.channel.received == before:
                 break
         self.exited = True
-        self.reason = self._reason(code)
+        self.reason = self._reason(self._reaper.status)
         for watcher in (self._end_watcher, self._beat_watcher, self._look_watcher, self._grace_watcher):
             watcher.stop()
             watcher.close()
@@ -182,7 +176,9 @@ class OSProcess:
         if self._told is not None:
             return self._told
         if code is None:
-            code = self._leaves_with
+            code = (
+                self._leaves_with
+            )  # the kernel's answer went elsewhere; what is left is what it said itself
         if code is None:
             return ("exit_status", "unknown: another part of this program reaped it")
         if code == 0:

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gevent
-from gevent.monkey import get_original
 from gevent.socket import socket
 from greenlet import getcurrent
 
 from packetflow.otp.errors import OffloadFailed, PoolClosed, ProcessDied, SpecError
 from packetflow.otp.pool import Pool, Task, check_count, name_of
 from packetflow.otp.process_child import CHANNEL, LIFELINE, address, receive, send
+from packetflow.otp.reaping import Reaper
 from packetflow.otp.turn import brief
 
-_waitpid: Callable[[int, int], tuple[int, int]] = get_original("os", "waitpid")
 _GRACE = 2.0  # for an idle process to end after its channel was closed
 _HOME = str(Path(__file__).resolve().parents[2])
 _BEGIN = f"import sys; sys.path.insert(0, {_HOME!r}); from packetflow.otp.process_child import main; main()"
@@ -206,7 +205,7 @@ class ProcessPool(Pool):
 class _Child:
     """One process: its id, the channel to it, and the end of a pipe that tells it that we live."""
 
-    __slots__ = ("_lifeline", "_socket", "_watcher", "done", "gone", "pid", "status")
+    __slots__ = ("_lifeline", "_reaper", "_socket", "_watcher", "done", "pid")
 
     def __init__(self) -> None:
         ours, theirs = native_socket.socketpair()
@@ -241,8 +240,7 @@ class _Child:
         self._lifeline: int | None = lifeline
         self._watcher: Any = None
         self.done = 0
-        self.gone = False
-        self.status: int | None = None
+        self._reaper = Reaper(self.pid, lambda: None)
         try:
             send(self._socket, pickle.dumps([entry or os.getcwd() for entry in sys.path]))
         except OSError:
@@ -278,16 +276,12 @@ class _Child:
 
     def look(self) -> bool:
         """Whether it is gone, and then with which status."""
-        if not self.gone:
-            try:
-                pid, status = _waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                self.gone = True  # somebody else asked the kernel first, who keeps the answer
-            else:
-                if pid:
-                    self.gone = True
-                    self.status = os.waitstatus_to_exitcode(status)
-        return self.gone
+        return self._reaper.look()
+
+    @property
+    def status(self) -> int | None:
+        """Its exit code, or a signal's number below zero; None while it runs, and where somebody else keeps it."""
+        return self._reaper.status
 
     def kill(self) -> None:
         """Ends it, and whatever it started, at once."""
