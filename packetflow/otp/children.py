@@ -26,7 +26,7 @@ from packetflow.otp.process import DEAD, SIGNAL, Failed, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
 from packetflow.otp.signals import die, log
-from packetflow.otp.start import start_process
+from packetflow.otp.start import begin_process
 from packetflow.otp.via import Target, locate
 
 if TYPE_CHECKING:
@@ -170,19 +170,17 @@ def start_child(owner: Process, spec: ChildSpec, arguments: tuple[Any, ...]) -> 
     start: Any = spec.start
     try:
         if isinstance(start, type):
-            ref = start_process(
+            return begin_process(
                 owner.scheduler, start, arguments, spec.options, spec.name, spec.start_timeout, owner
             )
-        else:
-            ref = _start_by_callable(owner, spec, arguments)
+        return _start_by_callable(owner, spec, arguments)
     except StartFailed as error:
         raise StartFailed(str(spec.id), error.reason, (spec.id, *error.path)) from error
     except NameTaken as error:
         raise StartFailed(str(spec.id), error, (spec.id,)) from error
-    return None if ref is None else ref._process
 
 
-def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ...]) -> Ref | None:
+def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ...]) -> Process | None:
     start: Any = spec.start
     overrun = gevent.Timeout(spec.start_timeout)
     try:
@@ -207,7 +205,7 @@ def _start_by_callable(owner: Process, spec: ChildSpec, arguments: tuple[Any, ..
     for each, other in ((process, owner), (owner, process)):
         if each.bonds is not None:
             each.bonds.links.discard(other)  # started by start_link: being its parent says it all
-    return ref
+    return process
 
 
 def stop_children(supervisor: Ref, children: Iterable[Child], together: bool) -> None:

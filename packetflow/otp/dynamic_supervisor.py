@@ -177,7 +177,7 @@ class DynamicSupervisor(Overseer):
     def handle_info(self, message: Any) -> Any:
         """A child died, or one has to be tried again. Exit signals of strangers are ignored, as in OTP."""
         if isinstance(message, ChildExit):
-            number = message.process.ref.id
+            number = message.process.number
             child = self._children.get(number)
             if child is not None and child.process is message.process:
                 child.process = None
@@ -234,7 +234,7 @@ class DynamicSupervisor(Overseer):
         if process is not None:
             child.hold(process)
             child.restarts += 1
-            self._children[process.ref.id] = child
+            self._children[process.number] = child
         return None
 
     # ---- requests -------------------------------------------------------------------------------------------------------
@@ -250,8 +250,8 @@ class DynamicSupervisor(Overseer):
             return None
         child = Child(spec)
         child.hold(process)
-        self._children[process.ref.id] = child
-        return process.ref
+        self._children[process.number] = child
+        return process.address()
 
     def _on_terminate_child(self, ref: Ref) -> None:
         child = self._named(ref)

@@ -197,6 +197,14 @@ class Process:
             ref = self._ref = Ref(system.name, self.number, system.incarnation, self)
         return ref
 
+    def address(self) -> Ref:
+        """Its ref, for one who may soon have forgotten it: of a million children few are asked for theirs again."""
+        ref = self._ref
+        if ref is None:
+            system = self.scheduler.system
+            ref = Ref(system.name, self.number, system.incarnation, self)
+        return ref
+
     def bond(self) -> Bonds:
         """Its bonds, made when first needed."""
         bonds = self.bonds

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Init(Job):
-    """Runs `init`. message is (arguments, keywords, linked). Its value is the new ref, or IGNORE."""
+    """Runs `init`. message is (arguments, keywords, linked). Its value is the process, or IGNORE."""
 
     __slots__ = ()
 
@@ -65,7 +65,7 @@ class Init(Job):
         # Linked only now: a start that fails is told by the start, and by no exit signal besides.
         if self.message[2] and process.parent is not None:
             _link(process, process.parent)
-        self._settle(process.ref)
+        self._settle(process)
 
     def _settle(self, value: Any) -> None:
         if self.value is PENDING:
@@ -84,7 +84,13 @@ class Init(Job):
         die(process, reason)
 
 
-def start_process(
+def start_process(*given: Any, **named: Any) -> Ref | None:
+    """The same as `begin_process`. Returns the ref."""
+    process = begin_process(*given, **named)
+    return None if process is None else process.address()
+
+
+def begin_process(
     scheduler: Scheduler,
     cls: type[GenServer],
     arguments: tuple[Any, ...],
@@ -94,8 +100,8 @@ def start_process(
     parent: Process | None = None,
     linked: bool = False,
     watch: Callable[[Ref], object] | None = None,
-) -> Ref | None:
-    """Starts a server. Returns its ref, or None if `init` ignored. Raises StartFailed, NameTaken, WrongThread, HubBlocked."""
+) -> Process | None:
+    """Starts a server. Returns its process, or None if `init` ignored. Raises StartFailed, NameTaken, WrongThread, HubBlocked."""
     scheduler.check_may_wait()
     now = scheduler.monotonic()
     if now >= scheduler.slice_end:
@@ -109,14 +115,12 @@ def start_process(
             raise NameTaken(name, holder.ref)
     elif name is not None and not isinstance(name, Via):
         raise SpecError("name", name, "a text that is not empty, a registry's via(key), or None")
-    system = scheduler.system
     try:
         server = cls()
     except Exception as error:
         raise StartFailed(cls.__name__, error) from error
     process = Process(scheduler, server, parent, now)
     number = process.number = scheduler.count = scheduler.count + 1
-    ref = process._ref = Ref(system.name, number, system.incarnation, process)
     server._process = process
     worker: Worker | None = None
     entered = False
@@ -129,7 +133,7 @@ def start_process(
             process.bond()
             parent.bond()
         if watch is not None:
-            watch(ref)  # before anything of it runs
+            watch(process.ref)  # before anything of it runs
         if worker is not None and waits is not None:
             waits.enter(request, scheduler.monotonic())
             entered = True
@@ -148,7 +152,7 @@ def start_process(
     if worker is None:
         if linked and parent is not None:
             _link(process, parent)
-        return ref
+        return process
     process.current = request
     process.worker = worker
     worker.process = process
@@ -181,7 +185,7 @@ def start_process(
             raise StartFailed(label, "timeout") from None
         except ServerExited as error:
             raise StartFailed(process.label(), error.reason) from error
-    return ref
+    return process
 
 
 def _link(process: Process, parent: Process) -> None:

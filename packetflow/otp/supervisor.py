@@ -449,7 +449,7 @@ class Supervisor(Overseer):
         if child.process is None and spec.restart == "temporary":
             return None
         self._children[spec.id] = child
-        return None if child.process is None else child.process.ref
+        return None if child.process is None else child.process.address()
 
     def _on_terminate_child(self, child: Hashable) -> None:
         found = self._named(child)
@@ -460,7 +460,7 @@ class Supervisor(Overseer):
     def _on_restart_child(self, child: Hashable) -> Ref | None:
         found = self._stopped(child)
         self._start_one(found)
-        return None if found.process is None else found.process.ref
+        return None if found.process is None else found.process.address()
 
     def _on_delete_child(self, child: Hashable) -> None:
         del self._children[self._stopped(child).spec.id]

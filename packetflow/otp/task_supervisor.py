@@ -189,7 +189,7 @@ class TaskSupervisor(DynamicSupervisor):
         process = launch(task, self._process.scheduler, self._process, kept)
         child = Child(spec)
         child.hold(process)
-        self._children[process.ref.id] = child
+        self._children[process.number] = child
         return True
 
 
