@@ -30,6 +30,7 @@ from packetflow.otp.start import begin_process
 from packetflow.otp.via import Target, locate
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.timers import Timer
 
 _LONGEST = 500  # characters of a reason in a log line
@@ -157,7 +158,7 @@ class Refusal:
         self.error = error
 
 
-def ask(supervisor: Target, request: tuple[Any, ...], timeout: float | None) -> Any:
+def ask(supervisor: Target, request: tuple[Any, ...], timeout: Seconds | None) -> Any:
     """A request to a supervisor, which an actor may also name. Raises what it refuses with."""
     answer = call(locate(supervisor), request, timeout)
     if isinstance(answer, Refusal):

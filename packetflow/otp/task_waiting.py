@@ -13,17 +13,19 @@ from packetflow.otp.errors import AlreadyAwaited, AwaitTimeout, NotTheOwner, Spe
 from packetflow.otp.process import DEAD, GONE, PENDING, Call, Failed, Process, Worker
 
 if TYPE_CHECKING:
+    from packetflow.otp.clock import Seconds
     from packetflow.otp.ref import Ref
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.task import Task
+    from packetflow.otp.timeouts import Timeouts
 
 USUAL: Final = 5.0
 
 
-def wait_for(task: Task[Any], me: Any, caller: Process | None, timeout: float | None) -> bool:
+def wait_for(task: Task[Any], me: Any, caller: Process | None, timeout: Seconds | None) -> bool:
     """Waits until a task has ended. Returns whether it has, in time. Raises CallCycle, HubBlocked, SpecError."""
-    process = task.target
-    scheduler = process.scheduler
+    process: Process = task.target
+    scheduler: Scheduler = process.scheduler
     if me is not scheduler.trusted:
         scheduler.check_may_wait()
         scheduler.trusted = me
@@ -38,7 +40,7 @@ def wait_for(task: Task[Any], me: Any, caller: Process | None, timeout: float | 
     if caller is not None and process.waiting is not None:
         check_cycle(caller, process)
     waiter: Any = None
-    timeouts = scheduler.timeouts
+    timeouts: Timeouts = scheduler.timeouts
     if timeout is not None:
         if timeout is not USUAL:
             timeouts.find(timeout)  # raises if it is none
@@ -177,7 +179,7 @@ class Gathering(Call):
                 caller.waiting = None
 
 
-def await_many(tasks: list[Task[Any]], timeout: float | None) -> list[Any]:
+def await_many(tasks: list[Task[Any]], timeout: Seconds | None) -> list[Any]:
     """See `Task.await_many`."""
     caller = _check(tasks)
     for task in tasks:
@@ -200,7 +202,7 @@ def await_many(tasks: list[Task[Any]], timeout: float | None) -> list[Any]:
 
 def yield_many(
     tasks: list[Task[Any]],
-    timeout: float | None,
+    timeout: Seconds | None,
     limit: int | None,
     on_timeout: Literal["nothing", "ignore", "kill_task"],
 ) -> list[tuple[Task[Any], Ok[Any] | Exited | None]]:
@@ -243,7 +245,7 @@ def _check(tasks: list[Task[Any]]) -> Process | None:
     return caller
 
 
-def _gather(tasks: list[Task[Any]], caller: Process | None, timeout: float | None) -> Gathering:
+def _gather(tasks: list[Task[Any]], caller: Process | None, timeout: Seconds | None) -> Gathering:
     gathering = Gathering(caller)
     waited_for = [task for task in tasks if task.value is PENDING]
     if not waited_for:
@@ -262,7 +264,7 @@ def _gather(tasks: list[Task[Any]], caller: Process | None, timeout: float | Non
     return gathering
 
 
-def _give_up(gathering: Gathering, timeout: float | None) -> None:
+def _give_up(gathering: Gathering, timeout: Seconds | None) -> None:
     gathering.leave()
     if gathering.bounded:
         gathering.target.scheduler.timeouts.leave(gathering)
