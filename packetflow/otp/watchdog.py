@@ -201,11 +201,14 @@ class Watchdog:
         self._asked = False
         self._turns += 1
         self._forget()
+        self._end_block("turns")
+
+    def _end_block(self, how: str) -> None:
         current, self._current = self._current, None
         if current is not None:
             current.seconds = self._monotonic() - self._began
             current.over = True
-            self._news.append(("turns", current))
+            self._news.append((how, current))
 
     def _forget(self) -> None:
         self._running = self._process = None
@@ -241,6 +244,8 @@ class Watchdog:
             self._running = None
             self._ask_hub()
         if me is not self._running or process is not self._process or handled != self._handled:
+            if self._running is not None:
+                self._end_block("left")  # the next one runs, and the hub has not turned in between
             self._running, self._process, self._handled = me, process, handled
             self._since = self._last = now
             self._held = self._raised = 0.0
@@ -362,6 +367,8 @@ class Watchdog:
                 log.warning("%s was broken: it held the hub for longer than %g s", about.who, self.limit)
             elif what == "turns":
                 log.info("the hub turns again: %s held it for %.1f s", about.who, about.seconds)
+            elif what == "left":
+                log.info("%s held the hub for %.1f s; now somebody else does", about.who, about.seconds)
             else:
                 log.error("the watchdog failed, and goes on", exc_info=about)
         except Exception:  # noqa: BLE001 - the program's fault, told; the watch goes on
