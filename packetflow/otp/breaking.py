@@ -25,10 +25,16 @@ WORK: Final = Scheduler._work.__code__
 _INIT: Final = Init.perform.__code__
 _FINISH: Final = turn.finish.__code__
 _LEADS_TO_FINISH: Final = (turn.obey.__code__, turn.crash.__code__)
+_OF_A_FUNCTION: Final = 0x01  # CO_OPTIMIZED
+_TAKES_ANY: Final = 0x04  # CO_VARARGS
 _LOOP_IS_COMPILED: Final = not isinstance(Scheduler._work, FunctionType)
 
 _HANDLES: Final = frozenset({"handle_call", "handle_cast", "handle_info", "handle_continue"})
-_WAYS_IN: Final = _HANDLES | {"begin", "end", "perform"}  # by which the loop enters Python code that is no runtime's
+_WAYS_IN: Final = _HANDLES | {
+    "begin",
+    "end",
+    "perform",
+}  # by which the loop enters Python code that is no runtime's
 
 # The functions of ours that call user code as part of an actor's handler, and keep nothing but that actor's state: the
 # actor crashes, and what they held is gone with it. All else in the package is the runtime proper. A test holds both
@@ -70,14 +76,23 @@ ASIDE: Final = frozenset(
     {
         *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__bool__", "__len__"),
         *("__repr__", "__str__", "__format__", "__float__", "__int__", "__index__", "__class__"),
-        *("__getattr__", "__getattribute__", "__setattr__", "__instancecheck__", "__subclasscheck__", "__del__"),
+        *(
+            "__getattr__",
+            "__getattribute__",
+            "__setattr__",
+            "__instancecheck__",
+            "__subclasscheck__",
+            "__del__",
+        ),
         *("trap_exits", "supervises", "is_task", "mailbox_limit", "mailbox_full"),
         *("orphans", "child_exited", "has_own_init", "has_default_terminate"),
     }
 )
 
 # Where locks and tables are that all share: an exception between taking a lock and the `try` leaves it taken.
-_SHARED: Final = frozenset({"packetflow", "gevent", "greenlet", "logging", "threading", "weakref", "_weakrefset"})
+_SHARED: Final = frozenset(
+    {"packetflow", "gevent", "greenlet", "logging", "threading", "weakref", "_weakrefset"}
+)
 # A module that was half imported stays half imported for everybody.
 _IMPORTING: Final = ("importlib._bootstrap", "_frozen_importlib")
 _DEBUGGERS: Final = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"})
@@ -187,31 +202,27 @@ def work_of(frame: FrameType | None) -> tuple[Any, Any] | None:
     first: FrameType | None = None
     while frame is not None:
         if frame.f_code is WORK:
-            process, item = _locals_of(frame, "process", "item")
-            return process, item
+            found = frame.f_locals
+            work = found.get("process"), found.get("item")
+            if isinstance(found, dict):
+                found.clear()  # before Python 3.13 the frame would keep this copy, and so the message, alive
+            return work
         first = frame
         frame = frame.f_back
-    if first is None or not _LOOP_IS_COMPILED:
+    if first is None or not _LOOP_IS_COMPILED or not first.f_code.co_flags & _OF_A_FUNCTION:
         return None
-    # No loop to be seen: whom the first function is called with is the server, or the job with its process.
-    code = first.f_code
-    given = code.co_argcount + bool(code.co_flags & 0x04)
-    for value in _locals_of(first, *code.co_varnames[: max(given, code.co_argcount)]):
+    # No loop to be seen: the first function is called with the server, or as a job's with its process. What it may have
+    # taken of `locals()` is left as it is.
+    code, given = first.f_code, first.f_locals
+    names = code.co_varnames[: code.co_argcount + bool(code.co_flags & _TAKES_ANY)]
+    for value in map(given.get, names):
         for one in value if type(value) is tuple else (value,):
             process = one if type(one) is Process else None
-            if isinstance(one, GenServer):
+            if issubclass(type(one), GenServer):
                 process = getattr(one, "_process", None)
             if process is not None and process.current is not None and process.worker is not None:
                 return process, process.current
     return None
-
-
-def _locals_of(frame: FrameType, *names: str) -> list[Any]:
-    found = frame.f_locals
-    values = [found.get(name) for name in names]
-    if isinstance(found, dict):
-        found.clear()  # before Python 3.13 the frame would keep this copy, and so the message, alive
-    return values
 
 
 def _root(frame: FrameType) -> str:

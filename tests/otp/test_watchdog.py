@@ -603,8 +603,13 @@ def test_what_can_not_begin_leaves_nothing_armed(monkeypatch: pytest.MonkeyPatch
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
+    same = ["-P"] if sys.flags.safe_path else []  # the form of the core that is tested here
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=50
+        [sys.executable, *same, "-c", textwrap.dedent(program)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
     )
 
 
