@@ -31,6 +31,7 @@ from packetflow.node.routes import Routes
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
+from packetflow.node.watch import Watch
 from packetflow.otp import Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
@@ -56,8 +57,9 @@ class Node:
 
     config: what `load_config` gave, or a NodeConfig; without one the node has no doors to the outside and keeps its
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
-    pairs or Placements. without: names of modules to leave out, `all` for every one. log_stream: where the log goes
-    (standard error).
+    pairs or Placements. without: names of modules to leave out, `all` for every one. watchdog: whether who holds the
+    hub for longer than `timeouts.hub` is named and broken off; None: if the configuration sets that. log_stream: where
+    the log goes (standard error).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Node:
         modules: Iterable[ModuleGiven] = (),
         without: Iterable[str] = (),
         clock: Clock | None = None,
+        watchdog: bool | None = None,
         log_stream: TextIO | None = None,
     ) -> None:
         self._own_folder = None
@@ -98,6 +101,7 @@ class Node:
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
+        self._watch = Watch(self.door, self.config.timeouts, watchdog)
         self.transports: list[Transport] = []
         self._root: Ref | None = None
         self._data_folder: DataFolder | None = None
@@ -128,6 +132,7 @@ class Node:
         """Start everything, the doors last. Raises what the first part that could not start raised; then nothing is left."""
         self._home.check()
         try:
+            self._watch.start()
             self._root = start_tree(self)
         except BaseException:
             self._end()
@@ -163,6 +168,7 @@ class Node:
         self._end()
 
     def _end(self) -> None:
+        self._watch.stop()
         self.system.shutdown(self.config.timeouts.shutdown)
         self.coroutines.close()
         if self._own_folder is not None:
@@ -318,7 +324,7 @@ class Node:
             "pid": os.getpid(),
             "version": __version__,
             "uptime": self._uptime,
-            "findings": findings,
+            "findings": [*findings, *self._watch.findings()],
         }
 
     @property
@@ -342,6 +348,7 @@ class Node:
             "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith("system.")]),
             "started": self._started_utc,
             "uptime": self._uptime,
+            "hub": self._watch.seen(),
         }
 
     def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
@@ -384,7 +391,7 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        return view.stats_of(self.door)
+        return {**view.stats_of(self.door), "hub": self._watch.counts()}
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""

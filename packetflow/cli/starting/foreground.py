@@ -72,7 +72,7 @@ def run_node(run: Invocation, loaded: LoadedConfig, wishes: Wishes, at_terminal:
 def started(loaded: LoadedConfig, without: Sequence[str]) -> tuple[Node, Sources]:
     """The node, started, and its files as they were then. Raises Failure: what kept it from that, and what helps."""
     try:
-        node = Node(loaded, without=without)
+        node = Node(loaded, without=without, watchdog=True)
         sources = Sources(node)  # before they are read: what changes from here on is news
         node.start()
     except ConfigError as error:
