@@ -101,7 +101,7 @@ class Node:
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
-        self._watch = Watch(self.door, self.config.timeouts, watchdog)
+        self._watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
         self.transports: list[Transport] = []
         self._root: Ref | None = None
         self._data_folder: DataFolder | None = None

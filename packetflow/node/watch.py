@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from greenlet import greenlet
+from gevent import Greenlet
+from greenlet import getcurrent, greenlet
 
 from packetflow.node.config.schema import TimeoutsSection
 from packetflow.node.detours import Interrupt
 from packetflow.node.system import shapes
 from packetflow.otp import Blocked, Watchdog
+from packetflow.otp.clock import Clock
 from packetflow.telemetry.logs import CURRENT
 from packetflow.wire.errors import ExecutionFailed, Timeout
 
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
     from packetflow.node.door import Door
 
 SHOWN = 10  # the last times that are shown
+DEPTH = 16  # how many greenlets that began one another are looked through
 
 
 class Watch:
     """Looks after the hub of the thread that starts it, if it is asked to."""
 
-    def __init__(self, door: Door, timeouts: TimeoutsSection, wanted: bool | None) -> None:
+    def __init__(self, door: Door, clock: Clock, timeouts: TimeoutsSection, wanted: bool | None) -> None:
         if wanted is None:
             wanted = "hub" in timeouts.model_fields_set
         self._door = door
+        self._monotonic = clock.monotonic
+        self._limit = timeouts.hub
         self._watchdog: Watchdog | None = None
         if wanted and timeouts.hub > 0:
             self._watchdog = Watchdog(timeouts.hub, overrun=self._end, who=self._who)
@@ -45,10 +50,28 @@ class Watch:
     # ---- in the midst of anything, in the greenlet that holds the hub: quick, and nothing that waits -----------------------
 
     def _call(self) -> Context | None:
-        """The request on whose behalf the running greenlet does what it does: it may be the loop of coroutines."""
+        """The request for which the running greenlet works: its own, one that runs on the loop of coroutines, or the one that
+        began this greenlet."""
+        in_flight = self._door.in_flight
         call: Context | None = CURRENT.get()
-        if call is None or call.door is not self._door or call.greenlet not in self._door.in_flight:
-            return None
+        if call is not None and call.door is self._door and call.greenlet in in_flight:
+            return call
+        holder: Any = getcurrent()
+        for _ in range(DEPTH):
+            holder = holder.spawning_greenlet() if isinstance(holder, Greenlet) else None
+            if holder is None:
+                return None
+            if holder in in_flight:
+                return in_flight[holder]
+        return None
+
+    def _guilty(self) -> Context | None:
+        """The request whose stage at hand has taken that long itself: a greenlet may have done thousands of quick ones."""
+        call = self._call()
+        now = self._monotonic()
+        while call is not None and now - call.stamps[-1] < self._limit:
+            outer = call.parent
+            call = outer if outer is not None and outer.greenlet is call.greenlet else None
         return call
 
     def _who(self) -> str | None:
@@ -60,7 +83,7 @@ class Watch:
         return f"{inside}{call.capability} (trace {call.id[:8]})"
 
     def _end(self, holder: greenlet, frame: FrameType, seconds: float) -> BaseException | None:
-        call = self._call()
+        call = self._guilty()
         if call is None:
             return None
         what = f"held the hub for {seconds:.1f} s, and nobody else could go on"

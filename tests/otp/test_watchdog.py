@@ -188,6 +188,25 @@ def test_only_the_one_that_holds_the_hub_gets_it_not_those_that_wait_for_it(
     assert isinstance(error, ServerExited)
 
 
+def test_a_class_may_have_more_time_than_the_others(system: System, dog: Watchdog) -> None:
+    class Patient(Puppet):
+        hub_limit = 3600.0
+
+    class Hasty(Puppet):
+        hub_limit = 0.001  # less than the watchdog's own is none
+
+    def held(server: Any, caller: Any) -> str:
+        end = time.monotonic() + 3 * LIMIT
+        while not dog.count or time.monotonic() < end:
+            pass
+        return "whole"
+
+    assert call(Patient.start(system=system), held) == "whole"
+    assert (dog.count, dog.broken) == (1, 0)
+    failed = failure_of(call, Hasty.start(system=system), spin, None)
+    assert failed.reason.limit == LIMIT
+
+
 def test_its_supervisor_restarts_it(system: System, dog: Watchdog) -> None:
     Supervisor.start([ChildSpec(Puppet, name="stuck")], max_restarts=3, max_seconds=5, system=system)
     first = system.find("stuck")
