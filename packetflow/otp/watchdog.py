@@ -46,9 +46,10 @@ class Watchdog:
     breaks: in the main thread an actor's handler that is over its limit (its class may have a longer `hub_limit`) gets
     HandlerOverrun raised inside it, again each second while it swallows it; its actor crashes of that by the ordinary
     rules. A handler is broken only where its own code runs, never inside the runtime, a lock of `logging` or an import.
-    Greenlets that are no actors, and hubs of other threads, are named only. overrun: asked for greenlets that are no actors, with (greenlet, frame, seconds); the
-    exception it returns is raised there. who: asked in such a greenlet how to call it; None for its usual name. Both must be
-    quick and must not wait.
+    Greenlets that are no actors, and hubs of other threads, are named only.
+
+    overrun: asked for greenlets that are no actors, with (greenlet, frame, seconds); the exception it returns is raised
+    there. who: asked in such a greenlet how to call it; None for its usual name. Both must be quick and must not wait.
 
     Time in which the process was stopped or starved, or a debugger had it, counts for little: what passes between two
     looks counts for a quarter of the limit at most. C code that keeps the interpreter to itself can't be broken before
