@@ -289,9 +289,12 @@ def test_a_program_may_choose_what_becomes_of_a_greenlet_that_is_no_actor() -> N
             return "told"
         return "never"
 
-    with Watchdog(LIMIT, overrun=overrun):
+    with Watchdog(LIMIT, overrun=overrun, who=lambda: "the long work") as dog:
         worker = gevent.spawn(long_work)
         assert worker.get() == "told"
+    assert [(record.kind, record.who, record.broken) for record in dog.blocked] == [
+        ("greenlet", "the long work", 1)
+    ]
     ((who, seconds),) = asked
     assert who is worker
     assert seconds >= LIMIT
