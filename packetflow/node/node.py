@@ -168,9 +168,11 @@ class Node:
         self._end()
 
     def _end(self) -> None:
-        self._watch.stop()
-        self.system.shutdown(self.config.timeouts.shutdown)
-        self.coroutines.close()
+        try:
+            self.system.shutdown(self.config.timeouts.shutdown)
+            self.coroutines.close()
+        finally:
+            self._watch.stop()
         if self._own_folder is not None:
             self._own_folder.cleanup()
         self._stopping = True

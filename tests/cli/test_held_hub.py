@@ -116,16 +116,16 @@ def test_a_capability_that_holds_the_hub_is_ended_and_others_go_on(
 
     hub = project("status", "--json").document["hub"]
     assert hub["limit"] == 0.2
-    assert (hub["blocked"], hub["broken"]) == (1, 1)
-    (record,) = hub["last"]
-    assert record["who"].startswith(f"{name} (trace ")
+    assert hub["broken"] == 1
+    (record,) = (held for held in hub["last"] if held["who"].startswith(f"{name} (trace "))
+    assert record["broken"] == 1
     assert "busy.py" in record["line"]
     assert record["over"]
     health = project("health", "--json")
     assert health.code == 0, health
     (finding,) = health.document["findings"]
     assert finding["severity"] == "warning"
-    assert name in finding["what"]
+    assert "the hub was held" in finding["what"]
     assert f"{name} (trace " in project("status").out
     assert project("call", "system.stats", "--json").document["value"]["hub"]["broken"] == 1
     until(lambda: "held the hub for" in (project.folder / "log").read_text())
@@ -141,8 +141,8 @@ def test_a_module_that_holds_the_hub_is_left_out_as_it_says(
     row: dict[str, Any] = project("module", "show", "greedy", "--json").document["module"]
     assert row["errors"] == 1
     assert "held the hub" in row["last_error"]
-    (record,) = project("status", "--json").document["hub"]["last"]
-    assert record["who"].startswith("module greedy in busy.plain")
+    last = project("status", "--json").document["hub"]["last"]
+    assert [held["broken"] for held in last if held["who"].startswith("module greedy in busy.plain")] == [1]
 
 
 def test_a_module_that_holds_the_hub_fails_the_request_as_it_says(project: Desk) -> None:

@@ -81,8 +81,8 @@ def test_who_embeds_a_node_says_whether_it_watches(
     tmp_path: Any, hub: float | None, asked: bool | None, limit: float | None
 ) -> None:
     with Node(config(tmp_path, hub), watchdog=asked) as node:
-        assert node.stats()["hub"] == {"limit": limit, "blocked": 0, "broken": 0}
-        assert node.status()["hub"]["last"] == []
+        assert node.stats()["hub"]["limit"] == limit
+        assert node.status()["hub"]["limit"] == limit
         assert (signal.getsignal(SIGNAL) is signal.SIG_DFL) is (limit is None)
     assert signal.getsignal(SIGNAL) is signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
@@ -107,8 +107,8 @@ def test_a_request_that_holds_the_hub_ends_and_its_greenlet_goes_on(tmp_path: An
         gevent.sleep(0)
         assert node.stats()["hub"]["broken"] == 2
         assert node.door.in_flight == {}
-        who = [record["who"].partition(" ")[0] for record in node.status()["hub"]["last"]]
-        assert who == ["held.spin", "held.spin"]
+        last = node.status()["hub"]["last"]
+        assert [one["broken"] for one in last if one["who"].startswith("held.spin (trace ")] == [1, 1]
 
 
 def test_of_many_quick_requests_none_is_to_blame(tmp_path: Any) -> None:
@@ -143,7 +143,7 @@ def test_code_that_is_no_requests_is_named_and_left_alone(tmp_path: Any) -> None
 def test_a_module_may_take_its_time_to_start(tmp_path: Any) -> None:
     class Slow(Module):
         def init(self, config: Any) -> None:
-            while not dog.blocked:
+            while not any("ModuleHost" in record.who for record in dog.blocked):
                 pass
 
         def handle_request(self, request: Request, context: Context) -> None:
@@ -155,9 +155,9 @@ def test_a_module_may_take_its_time_to_start(tmp_path: Any) -> None:
         node.register_module(Slow, "slow")
         assert [row["status"] for row in node.modules()] == ["running"]
         assert dog.broken == 0
-        (finding,) = node.health()["findings"]
-        assert "ModuleHost" in finding["what"]
-        assert node.health()["status"] == "ok"
+        health = node.health()
+        assert health["status"] == "ok"
+        assert [finding["severity"] for finding in health["findings"]] == ["warning"]
 
 
 def test_a_start_that_fails_leaves_no_watch(tmp_path: Any) -> None:
