@@ -131,6 +131,8 @@ class CapabilityRegistry(GenServer):
     A DefinitionError is answered to the caller as (False, error), and then nothing has changed.
     """
 
+    hub_limit = 30.0  # it loads code and starts what that needs, as long as the usual `timeouts.start`
+
     def init(
         self,
         sources: Callable[[], Sequence[CapabilitySource]],

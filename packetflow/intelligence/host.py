@@ -46,6 +46,8 @@ class Hosted:
 class ModuleHost(GenServer):
     """The process of one module instance. Its supervisor restarts it; while it is down the gate answers by `on_error`."""
 
+    hub_limit = 30.0  # a start may load a model, as long as the usual `timeouts.start`
+
     def init(self, hosted: Hosted) -> None:
         """Start the module. Raises what its `init` raises."""
         self._hosted = hosted

@@ -106,6 +106,8 @@ class ModuleRegistry(GenServer):
     An answer is (True, it), or (False, error), and then nothing has changed.
     """
 
+    hub_limit = 30.0  # it loads code and starts what that needs, as long as the usual `timeouts.start`
+
     def init(self, surroundings: Surroundings, placements: Callable[[], Sequence[Placement]]) -> None:
         """Start the modules of the configuration. Raises ModuleError if one of them does not start."""
         self._around = surroundings

@@ -50,8 +50,11 @@ def described(failure: BaseException) -> str:
 class Interrupt(BaseException):
     """Thrown into a greenlet to end the request `call` with `error`; `except Exception` can't swallow it."""
 
-    def __init__(self, call: Context, error: RequestError, gate: Gate | None = None) -> None:
+    def __init__(
+        self, call: Context, error: RequestError, gate: Gate | None = None, what: str | None = None
+    ) -> None:
         super().__init__(str(error))
+        self.what = what  # of a hook that overran: another limit than its own
         self.call = call
         self.error = error
         self.gate = gate  # set if a hook overran its own limit, and not the request
@@ -247,7 +250,8 @@ class Detours:
     def _fault(self, call: Context, gate: Gate, crash: BaseException) -> None:
         """Note a module's fault and tell its host. Raises the error that ends the request if `on_error` says so."""
         overran = isinstance(crash, Interrupt)
-        what = f"overran its {gate.timeout:g} s" if overran else described(crash)
+        what = crash.what if isinstance(crash, Interrupt) else described(crash)
+        what = what or f"overran its {gate.timeout:g} s"
         gate.errors += 1
         gate.last_error = what
         self.note(call, "crashed", what, back=1)

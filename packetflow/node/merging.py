@@ -129,6 +129,13 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
             sums["errors"] += count["errors"]
         for name, number in stats["counters"].items():
             merged["counters"][name] = merged["counters"].get(name, 0) + number
+        if "hub" in merged and "hub" in stats:
+            hub = merged["hub"]
+            merged["hub"] = {
+                **hub,
+                "blocked": hub["blocked"] + stats["hub"]["blocked"],
+                "broken": hub["broken"] + stats["hub"]["broken"],
+            }
     missing = [id for id, stats in told.items() if isinstance(stats, Exception)]
     if missing:
         merged["missing"] = missing

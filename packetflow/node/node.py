@@ -32,6 +32,7 @@ from packetflow.node.routes import Routes
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
+from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
@@ -57,8 +58,9 @@ class Node:
 
     config: what `load_config` gave, or a NodeConfig; without one the node has no doors to the outside and keeps its
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
-    pairs or Placements. without: names of modules to leave out, `all` for every one. log_stream: where the log goes
-    (standard error).
+    pairs or Placements. without: names of modules to leave out, `all` for every one. watchdog: whether who holds the
+    hub for longer than `timeouts.hub` is named and broken off; None: if the configuration sets that. log_stream: where
+    the log goes (standard error).
     """
 
     # What the processes of a node with workers differ in (parent.py, worker.py).
@@ -75,6 +77,7 @@ class Node:
         modules: Iterable[ModuleGiven] = (),
         without: Iterable[str] = (),
         clock: Clock | None = None,
+        watchdog: bool | None = None,
         log_stream: TextIO | None = None,
     ) -> None:
         self._own_folder = None
@@ -105,6 +108,7 @@ class Node:
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
+        self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
         self.transports: list[Transport] = []
         self._root: Ref | None = None
         self._data_folder: DataFolder | None = None
@@ -136,6 +140,7 @@ class Node:
         """Start everything, the doors last. Raises what the first part that could not start raised; then nothing is left."""
         self._home.check()
         try:
+            self._hub_watch.start()
             self._root = start_tree(self)
         except BaseException:
             self._end()
@@ -175,8 +180,11 @@ class Node:
         self._end()
 
     def _end(self) -> None:
-        self.system.shutdown(self.config.timeouts.shutdown)
-        self.coroutines.close()
+        try:
+            self.system.shutdown(self.config.timeouts.shutdown)
+            self.coroutines.close()
+        finally:
+            self._hub_watch.stop()
         if self._own_folder is not None:
             self._own_folder.cleanup()
         self._stopping = True
@@ -335,7 +343,7 @@ class Node:
             "pid": os.getpid(),
             "version": __version__,
             "uptime": self._uptime,
-            "findings": findings,
+            "findings": [*findings, *self._hub_watch.findings()],
         }
 
     @property
@@ -359,6 +367,7 @@ class Node:
             "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith("system.")]),
             "started": self._started_utc,
             "uptime": self._uptime,
+            "hub": self._hub_watch.seen(),
         }
 
     def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
@@ -406,7 +415,7 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        return view.stats_of(self.door)
+        return {**view.stats_of(self.door), "hub": self._hub_watch.counts()}
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""

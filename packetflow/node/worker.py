@@ -186,7 +186,7 @@ class WorkerNode(Node):
         self._ports = dict(given["ports"])
         self._without = given["without"]
         loaded = self._shared(unpack(given["loaded"]))
-        super().__init__(loaded, without=self._without)
+        super().__init__(loaded, without=self._without, watchdog=True)
         self.blueprint = Blueprint(loaded, without=self._without, switched=given["enabled"])
         self.log = self.door.log = self.log.bind(worker=index)
         assert isinstance(self.door, WorkerDoor)

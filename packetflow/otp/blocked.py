@@ -38,6 +38,7 @@ class Blocked:
         hub: greenlet,
         at: datetime,
         seconds: float,
+        who: str | None = None,
     ) -> None:
         process = None if work is None else work[0]
         self.kind = "actor" if process is not None else "hub" if running is hub else "greenlet"
@@ -52,7 +53,7 @@ class Blocked:
             None if work is None else work[1],
             spots(frame),
         )
-        self._who = ""
+        self._who = who or ""
         self._message: str | None = None
         self._stack: tuple[str, ...] = ()
 
@@ -65,6 +66,8 @@ class Blocked:
                 self._who = str(self.ref)
                 if item is not None and item is not DEAD:
                     self._message = brief(item.message if isinstance(item, Call) else item[1])
+            elif self._who:
+                pass  # the program has said it
             elif self.kind == "hub":
                 self._who = "a callback of the hub"
             else:

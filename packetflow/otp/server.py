@@ -35,6 +35,7 @@ class GenServer(Generic[M, R]):
     mailbox_limit: how many calls, casts and infos may wait; None for any number. mailbox_full: what then becomes of a
     call or a blocking send: "fail" (MailboxFull), "block" (waits for room), "drop" (counted; a call still fails),
     "drop_oldest" (the first that waits is dropped and counted, whatever the new one is; if that was a call, it fails).
+    hub_limit: seconds that a handler may hold the hub before a `Watchdog` breaks it, if that is more than the watchdog's own.
     version: given to `code_change` of the class that follows this one. GenServer[M, R], for a type checker only: its ref
     may be sent an M, and answers a call with an R.
     """
@@ -43,6 +44,7 @@ class GenServer(Generic[M, R]):
 
     mailbox_limit: ClassVar[int | None] = None
     mailbox_full: ClassVar[Literal["block", "drop", "drop_oldest", "fail"]] = "fail"
+    hub_limit: ClassVar[float | None] = None
     version: ClassVar[object] = None
     supervises: ClassVar[bool] = False
     is_task: ClassVar[bool] = False  # a Task stands where a server does, and is none

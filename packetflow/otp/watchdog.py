@@ -43,11 +43,13 @@ class Watchdog:
     warning in the log "packetflow.otp", a record in `blocked` (the last `keep`), `count`, and `on_blocked(record)`, called
     on a native thread.
 
-    breaks: in the main thread an actor's handler that is over its limit gets HandlerOverrun raised inside it, again each
-    second while it swallows it; its actor crashes of that by the ordinary rules. A handler is broken only where its own
-    code runs, never inside the runtime, a lock of `logging` or an import. Greenlets that are no actors, and hubs of other
-    threads, are named only. overrun: asked for greenlets that are no actors, with (greenlet, frame, seconds); the
-    exception it returns is raised there. It must be quick and must not wait.
+    breaks: in the main thread an actor's handler that is over its limit (its class may have a longer `hub_limit`) gets
+    HandlerOverrun raised inside it, again each second while it swallows it; its actor crashes of that by the ordinary
+    rules. A handler is broken only where its own code runs, never inside the runtime, a lock of `logging` or an import.
+    Greenlets that are no actors, and hubs of other threads, are named only.
+
+    overrun: asked for greenlets that are no actors, with (greenlet, frame, seconds); the exception it returns is raised
+    there. who: asked in such a greenlet how to call it; None for its usual name. Both must be quick and must not wait.
 
     Time in which the process was stopped or starved, or a debugger had it, counts for little: what passes between two
     looks counts for a quarter of the limit at most. C code that keeps the interpreter to itself can't be broken before
@@ -63,6 +65,7 @@ class Watchdog:
         keep: int = 100,
         on_blocked: Callable[[Blocked], None] | None = None,
         overrun: Callable[[greenlet, FrameType, float], BaseException | None] | None = None,
+        who: Callable[[], str | None] | None = None,
         dump: TextIO | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class Watchdog:
         self._records: deque[Blocked] = deque(maxlen=keep)
         self._on_blocked = on_blocked
         self._overrun = overrun
+        self._who = who
         self._dump = dump
         self._wants_to_break = breaks
         self._clock = clock or Clock()
@@ -201,11 +205,14 @@ class Watchdog:
         self._asked = False
         self._turns += 1
         self._forget()
+        self._end_block("turns")
+
+    def _end_block(self, how: str) -> None:
         current, self._current = self._current, None
         if current is not None:
             current.seconds = self._monotonic() - self._began
             current.over = True
-            self._news.append(("turns", current))
+            self._news.append((how, current))
 
     def _forget(self) -> None:
         self._running = self._process = None
@@ -241,6 +248,8 @@ class Watchdog:
             self._running = None
             self._ask_hub()
         if me is not self._running or process is not self._process or handled != self._handled:
+            if self._running is not None:
+                self._end_block("left")  # the next one runs, and the hub has not turned in between
             self._running, self._process, self._handled = me, process, handled
             self._since = self._last = now
             self._held = self._raised = 0.0
@@ -251,14 +260,15 @@ class Watchdog:
             return None
         work = None if process is None else (process, process.current)
         self._name(me, work, frame, now - self._since)
-        if self._held < self.limit or (self._raised and now - self._raised < _AGAIN):
+        limit = self.limit if process is None else self._limit_of(process)
+        if self._held < limit or (self._raised and now - self._raised < _AGAIN):
             return None
         error: BaseException | None = None
         if process is None:
             if self._overrun is not None and me is not self._hub and may_break(frame, worker=False):
                 error = self._overrun(me, frame, now - self._since)
         elif may_break(frame):
-            error = HandlerOverrun(now - self._since, self.limit)
+            error = HandlerOverrun(now - self._since, limit)
         if error is not None:
             self._raised = now
             self.broken += 1
@@ -267,6 +277,10 @@ class Watchdog:
                 current.broken += 1
                 self._news.append(("broken", current))
         return error
+
+    def _limit_of(self, process: Process) -> float:
+        own = getattr(type(process.server), "hub_limit", None)
+        return self.limit if own is None or own < self.limit else float(own)
 
     def _name(
         self,
@@ -278,7 +292,8 @@ class Watchdog:
         if self._current is not None or not self._naming.acquire(False):
             return
         try:
-            record = Blocked(running, work, frame, self._hub, self._clock.utc(), seconds)
+            who = self._who() if self._who is not None and running is not None and work is None else None
+            record = Blocked(running, work, frame, self._hub, self._clock.utc(), seconds, who)
             self._began = self._monotonic() - seconds
             self.count += 1
             self._records.append(record)
@@ -359,9 +374,11 @@ class Watchdog:
                 if self._on_blocked is not None:
                     self._on_blocked(about)
             elif what == "broken":
-                log.warning("%s was broken: it held the hub for longer than %g s", about.who, self.limit)
+                log.warning("%s was broken: it held the hub for too long", about.who)
             elif what == "turns":
                 log.info("the hub turns again: %s held it for %.1f s", about.who, about.seconds)
+            elif what == "left":
+                log.info("%s held the hub for %.1f s; now somebody else does", about.who, about.seconds)
             else:
                 log.error("the watchdog failed, and goes on", exc_info=about)
         except Exception:  # noqa: BLE001 - the program's fault, told; the watch goes on

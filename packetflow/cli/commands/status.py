@@ -36,7 +36,26 @@ def show_status(out: Painter, status: Mapping[str, Any], now: datetime) -> None:
     up = f"up {seconds(float(int(status.get('uptime') or 0)))}"
     head = [f"packetflow {status['version']}", f"node {status['node']}", f"pid {status['pid']}", up]
     show_parts(out, [(part, ("bold",)) for part in head], gap=3)
-    show_pairs(out, [*facts(status), ("started", ago(status.get("started"), now))])
+    show_pairs(out, [*facts(status), *hub_text(status), ("started", ago(status.get("started"), now))])
+
+
+def hub_text(status: Mapping[str, Any]) -> list[tuple[str, str | Sequence[str]]]:
+    """Who held the hub for too long, if anybody did: the last times."""
+    hub = status.get("hub") or {}
+    if not hub.get("blocked"):
+        return []
+    return [
+        (
+            "hub",
+            [
+                f"{count(int(hub['blocked']), 'time', 'times')} held too long, {hub.get('broken', 0)} broken off",
+                *(
+                    f"{held['who']} for {held['seconds']:.1f} s at {held['line']}"
+                    for held in hub.get("last") or ()
+                ),
+            ],
+        )
+    ]
 
 
 def facts(status: Mapping[str, Any]) -> list[tuple[str, str | Sequence[str]]]:

@@ -92,10 +92,10 @@ def started(loaded: LoadedConfig, without: Sequence[str]) -> tuple[Node, Sources
 def node_of(loaded: LoadedConfig, without: Sequence[str]) -> Node:
     """One process, or a parent with workers, as the configuration says."""
     if loaded.config.node.workers == 1:
-        return Node(loaded, without=without)
+        return Node(loaded, without=without, watchdog=True)
     from packetflow.node.parent import ParentNode
 
-    return ParentNode(loaded, without=without, program=WORKER_PROGRAM)
+    return ParentNode(loaded, without=without, program=WORKER_PROGRAM, watchdog=True)
 
 
 class Sources:

@@ -152,6 +152,12 @@ class TimeoutsSection(Section):
     hook: Duration = Field(
         default=1.0, description="A module's hook, where the module's entry names no `timeout`."
     )
+    hub: Wait = Field(
+        default=1.0,
+        description="A request, hook or actor that computes or waits without giving way, so that nobody else goes on; then it "
+        "is ended (docs/hub-discipline.md). 0: nobody looks. A node in a program of your own looks only with "
+        "`Node(watchdog=True)`, or if this is set.",
+    )
     start: Duration = Field(default=30.0, description="The start of a module or resource.")
     shutdown: Duration = Field(
         default=5.0, description="The end of a module or other child, before it is killed."

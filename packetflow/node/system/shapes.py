@@ -62,6 +62,32 @@ class ChainLink(TypedDict):
     priority: int
 
 
+class Held(TypedDict):
+    """One time that somebody held the hub for too long. who: a request and its module, an actor, or a greenlet. at: when it was
+    noticed. seconds: how long it took in all, or had when it was noticed if it isn't `over`. line: where it was then. broken: how
+    often it was broken off.
+    """
+
+    who: str
+    at: str
+    seconds: float
+    line: str
+    stack: list[str]
+    over: bool
+    broken: int
+
+
+class Hub(TypedDict):
+    """Whether everybody gets their turn. limit: seconds; None if nobody looks. blocked: how often somebody held the hub longer.
+    broken: how often that was broken off. last: the last of them, the oldest first.
+    """
+
+    limit: float | None
+    blocked: int
+    broken: int
+    last: NotRequired[list[Held]]
+
+
 class Status(TypedDict):
     """A node at a glance. environment: how many settings come from environment variables. workers: of a node that has some."""
 
@@ -77,6 +103,7 @@ class Status(TypedDict):
     capabilities: int
     started: str
     uptime: float
+    hub: Hub
     workers: NotRequired[list[WorkerRow]]
 
 
@@ -213,6 +240,7 @@ class Stats(TypedDict):
     in_flight: int
     by_capability: dict[str, CapabilityCount]
     counters: dict[str, int]
+    hub: NotRequired[Hub]
     missing: NotRequired[list[str]]
 
 
