@@ -150,7 +150,7 @@ def test_a_module_may_take_its_time_to_start(tmp_path: Any) -> None:
             return None
 
     with Node(config(tmp_path, 0.1)) as node:
-        dog = node._watch._watchdog
+        dog = node._hub_watch._watchdog
         assert dog is not None
         node.register_module(Slow, "slow")
         assert [row["status"] for row in node.modules()] == ["running"]
