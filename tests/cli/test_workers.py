@@ -22,6 +22,7 @@ from .conftest import Desk, until
 
 CONFIG = "config/node.toml"
 MODULE = "modules/rate_limit/rate_limit.py"
+UNWATCHED = ("--set", "timeouts.hub=0s")  # a worker that is blocked stays blocked
 
 MORE = '''
 
@@ -504,7 +505,7 @@ def test_a_change_that_is_made_while_a_worker_comes_back_is_in_it_too(node: Desk
 @pytest.mark.slow
 def test_a_change_waits_for_no_worker_for_ever(node: Desk) -> None:
     """Given a worker whose hub is blocked for longer than a change may take, then nobody has it, and it is told of whom."""
-    node.start("--workers", "2", "--set", "timeouts.start=1s", "--set", "timeouts.shutdown=500ms")
+    node.start("--workers", "2", *UNWATCHED, "--set", "timeouts.start=1s", "--set", "timeouts.shutdown=500ms")
     pids = workers(node)
     with Callers(node, set(pids.values())) as callers:
         blocking = callers[pids["worker-2"]].submit("work.block", {"seconds": 8})
@@ -624,7 +625,7 @@ def test_workers_that_die_too_often_end_the_node_with_a_word(node: Desk) -> None
 
 @pytest.mark.slow
 def test_the_parents_death_ends_the_workers_and_a_new_node_takes_the_same_ports(node: Desk) -> None:
-    node.start("--workers", "2")
+    node.start("--workers", "2", *UNWATCHED)
     pids = set(workers(node).values())
     port = tcp(node).rpartition(":")[2]
     with Client(tcp(node)) as client:
@@ -648,7 +649,7 @@ def test_the_parents_death_ends_the_workers_and_a_new_node_takes_the_same_ports(
 
 @pytest.mark.slow
 def test_a_blocked_worker_is_told_and_the_others_serve_on(node: Desk) -> None:
-    node.start("--workers", "2")
+    node.start("--workers", "2", *UNWATCHED)
     pids = workers(node)
     with Callers(node, set(pids.values())) as callers:
         blocking = callers[pids["worker-1"]].submit("work.block", {"seconds": 15})
