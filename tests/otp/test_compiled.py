@@ -76,3 +76,16 @@ def test_a_call_says_what_it_takes_in_both_forms() -> None:
     with pytest.raises(TypeError, match="call takes a Ref"):
         packetflow.otp.call("name", 1)  # type: ignore[arg-type]
     assert "deadline" in inspect.signature(packetflow.otp.call).parameters
+
+
+def test_the_stub_of_refs_declares_what_refs_have() -> None:
+    """A type checker reads ref.pyi in place of ref.py: a compiled class can't be generic."""
+
+    def members(suffix: str) -> set[str]:
+        text = (CORE / f"ref{suffix}").read_text()
+        return set(re.findall(r"    def (\w+)\(", text[text.index("class Ref") :])) - {
+            "__class_getitem__",
+            "__repr__",
+        }
+
+    assert members(".pyi") == members(".py")
