@@ -118,7 +118,9 @@ class _Suspend(SystemMessage):
                 except BaseException as error:
                     if process.current is not self:
                         raise  # killed meanwhile
-                    job.failed(process, error)
+                    if not job.failed(process, error):
+                        held.appendleft(job)  # who asked learns of the end as everybody in the mailbox does
+                        raise
                 if job.greenlet is not None:
                     process.scheduler.enqueue(job)
                 if isinstance(job, _Resume):

@@ -576,3 +576,18 @@ def test_a_state_machine_is_suspended_traced_and_repaired_too(system: System) ->
     assert call(ref, "go?") == "go"
     assert get_state(ref) == ("green", 11)
     assert [event.kind for event in events if event.kind in ("in", "out")] == ["in", "out"] * 2
+
+
+def test_a_get_state_that_wants_to_end_the_program_ends_a_suspended_server_and_fails_its_asker(
+    system: System,
+) -> None:
+    class Leaves(Puppet):
+        def get_state(self) -> Any:
+            raise SystemExit(3)
+
+    ref = Leaves.start(system=system)
+    suspend(ref)
+    error = failure_of(get_state, ref, timeout=30.0)
+    assert isinstance(error, ServerExited)
+    assert isinstance(error.reason, SystemExit)
+    assert ref not in system.processes()
