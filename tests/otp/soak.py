@@ -225,7 +225,7 @@ class Soak(Load):
         for what, count in found.items():
             before = self.baseline.get(what, 0)
             # What is parked or remembered may hold a few; a leak grows by thousands in a round.
-            slack = 2 if what in EXACT else max(150, before // 50)
+            slack = 2 if what in EXACT else max(500, before // 50)
             if count > before + slack:
                 grown[what] = count - before
                 self.storm.fault(f"left: {what}: {count}, after the first round {before}")

@@ -233,9 +233,19 @@ def test_a_worker_that_does_not_become_ready_in_time_is_killed(system: System) -
     until(lambda: not children_of_this_process())
 
 
+STRANGERS: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _strangers() -> None:
+    """Children of this process that were there before the test began are no concern of it."""
+    STRANGERS.clear()
+    STRANGERS.update(children_of_this_process())
+
+
 def children_of_this_process() -> list[str]:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [pid for pid in children if is_there(int(pid))]
+    return [pid for pid in children if pid not in STRANGERS and is_there(int(pid))]
 
 
 def test_the_others_are_ended_where_one_does_not_start(system: System) -> None:
