@@ -1,8 +1,9 @@
 """The optional compiled form of the supervision runtime's core; everything else of the build stands in pyproject.toml.
 
 A wheel holds the core of `packetflow.otp` twice: as the Python files that it is written in, and compiled from these
-same files, with the types that the `.pxd` files beside them add. Where there is no compiler the wheel holds the Python
-files alone. An editable install is pure, so that a change of a file is never hidden by an older compiled one.
+same files, with the types that the `.pxd` files beside them add. Where it can't be compiled (no C compiler) the wheel
+holds the Python files alone: all of the core or nothing, for its modules know one another's layout. An editable install
+is pure, so that a change of a file is never hidden by an older compiled one.
 
 PACKETFLOW_PURE=1 at build time leaves the compiled form out; at run time it passes it over.
 """
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
 
 CORE = Path("packetflow/otp")
 
@@ -29,9 +32,7 @@ def compiled_core() -> list[Extension]:
     names = sorted(path.stem for path in CORE.glob("*.pxd") if path.stem != "__init__")
     made: list[Extension] = cythonize(
         [
-            Extension(
-                f"packetflow.otp.{name}", [str(CORE / f"{name}.py")], include_dirs=[headers], optional=True
-            )
+            Extension(f"packetflow.otp.{name}", [str(CORE / f"{name}.py")], include_dirs=[headers])
             for name in names
         ],
         build_dir="build/cython",
@@ -41,4 +42,21 @@ def compiled_core() -> list[Extension]:
     return made
 
 
-setup(ext_modules=compiled_core())
+class AllOrNothing(build_ext):
+    """Builds the core, or takes back what it has built of it and goes on without."""
+
+    def run(self) -> None:
+        """Build it."""
+        try:
+            super().run()
+        except (BaseError, CCompilerError, OSError) as error:
+            print(
+                f"packetflow: the core is left as Python files, it could not be compiled: {error}",
+                file=sys.stderr,
+            )
+            for extension in self.extensions:
+                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+            self.extensions = []
+
+
+setup(ext_modules=compiled_core(), cmdclass={"build_ext": AllOrNothing})
