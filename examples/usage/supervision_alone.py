@@ -3,6 +3,8 @@
 python examples/usage/supervision_alone.py
 """
 
+import gevent
+
 from packetflow.otp import ChildSpec, GenServer, Supervisor, System
 
 
@@ -25,8 +27,10 @@ def main():
         system.call("counter", "five")
     except Exception as error:
         print("it crashed:", error)
+    while system.whereis("counter") is None:
+        gevent.sleep(0)  # its supervisor has its turn
     print("its supervisor started it anew: 10 + 1 =", system.call("counter", 1))
-    system.stop_process(tree.ref if hasattr(tree, "ref") else tree)
+    system.stop_process(tree)
 
 
 if __name__ == "__main__":
