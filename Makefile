@@ -15,7 +15,7 @@ test: $(STAMP)
 
 # The same tests of the supervision runtime, and of a node on it, with its core compiled as a wheel holds it.
 test-compiled: build/compiled/.made
-	@PACKETFLOW_EXPECT=compiled PYTHONPATH=build/compiled:. $(BIN)/python -P -m pytest tests/otp tests/node
+	@PACKETFLOW_EXPECT=compiled PYTHONPATH=build/compiled:. $(BIN)/python -P -m pytest -m "not slow" tests/otp tests/node
 
 build/compiled/.made: $(STAMP) pyproject.toml setup.py $(wildcard packetflow/otp/*.py packetflow/otp/*.pxd)
 	@rm -rf build/compiled
