@@ -149,6 +149,19 @@ class ChildSpec:
         self.options = options or {}
         self.type = kind
 
+    def numbered(self, number: int, arguments: tuple[Any, ...]) -> ChildSpec:
+        """One of several children like this: its id is its number, and it has no name, which only one could hold."""
+        return ChildSpec(
+            self.start,
+            *arguments,
+            id=number,
+            restart=self.restart,
+            shutdown=self.shutdown,
+            start_timeout=self.start_timeout,
+            backoff=self.backoff,
+            options=self.options,
+        )
+
     def without_arguments(self) -> ChildSpec:
         """The same without its arguments: what is kept of a temporary child, which is never started again."""
         if not self.arguments and not self.options:

@@ -285,13 +285,4 @@ def _specify(child: ChildSpec, partition: int, with_arguments: Arguments | None)
         if not isinstance(given, tuple | list):
             raise SpecError("with_arguments", given, "a function that returns a tuple of arguments")
         arguments = tuple(given)
-    return ChildSpec(
-        child.start,
-        *arguments,
-        id=partition,
-        restart=child.restart,
-        shutdown=child.shutdown,
-        start_timeout=child.start_timeout,
-        backoff=child.backoff,
-        options=child.options,
-    )
+    return child.numbered(partition, arguments)

@@ -193,8 +193,7 @@ class Process:
         """Its address, made when somebody first asks: few tasks are ever asked for theirs."""
         ref = self._ref
         if ref is None:
-            system = self.scheduler.system
-            ref = self._ref = Ref(system.name, self.number, system.incarnation, self)
+            ref = self._ref = self.address()
         return ref
 
     def address(self) -> Ref:

@@ -88,7 +88,7 @@ class Router(Supervisor):
         self._routing: Routing = routing
         self._pool: list[Child] = []
         self._next = 0
-        return [_numbered(worker, number) for number in range(size)]
+        return [worker.numbered(number, worker.arguments) for number in range(size)]
 
     def init(self, *arguments: Any, **options: Any) -> Any:
         """Starts the workers."""
@@ -184,7 +184,7 @@ class Router(Supervisor):
         while len(self._pool) < size:
             number = len(self._pool)
             try:
-                self._on_start_child(_numbered(self._worker, number))
+                self._on_start_child(self._worker.numbered(number, self._worker.arguments))
             except StartFailed:
                 self._pool = self.list_children()
                 raise
@@ -220,19 +220,6 @@ def _near(pool: Ref) -> Router | None:
     if not isinstance(process.server, Router):
         raise SpecError("pool", pool, "the ref of a Router")
     return process.server
-
-
-def _numbered(worker: ChildSpec, number: int) -> ChildSpec:
-    return ChildSpec(
-        worker.start,
-        *worker.arguments,
-        id=number,
-        restart=worker.restart,
-        shutdown=worker.shutdown,
-        start_timeout=worker.start_timeout,
-        backoff=worker.backoff,
-        options=worker.options,
-    )
 
 
 def _check_size(size: Any) -> int:
