@@ -64,7 +64,7 @@ RUNTIME: Final = frozenset(
         "actor_system", "answers", "blocked", "breaking", "calls", "child_spec", "children", "clock", "context",
         "dynamic_supervisor", "envelope", "errors", "messages", "ordered", "partition_supervisor", "patterns",
         "pool", "pool_server", "process", "process_child", "process_pool", "pure", "reaping", "ref",
-        "registry_lock", "registry_table", "requests", "router", "scheduler", "signals", "simulated_loop",
+        "registry_lock", "registry_table", "requests", "router", "scheduler", "signals", "simulated_loop", "slot_wait",
         "simulation", "start", "state_actions", "supervisor", "system", "task_start", "task_supervisor", "task_waiting",
         "thread_pool", "threads", "timeouts", "timers", "turn", "via", "watchdog",
         "os_process", "shared_port", "worker_boot", "worker_channel", "worker_process", "worker_supervisor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from greenlet import getcurrent
@@ -26,13 +27,14 @@ from packetflow.otp.process import (
     Worker,
 )
 from packetflow.otp.signals import die
-from packetflow.otp.threads import door_of, get_ident, run_in_thread_of
+from packetflow.otp.threads import WORK, door_of, get_ident, run_in_thread_of
 from packetflow.otp.timeouts import expire
 
 if TYPE_CHECKING:
     from packetflow.otp.clock import Seconds
     from packetflow.otp.ref import M, R, Ref
     from packetflow.otp.scheduler import Scheduler
+    from packetflow.otp.threads import Work
     from packetflow.otp.timeouts import Timeouts
     from packetflow.otp.timers import Timer
 
@@ -61,7 +63,7 @@ def call(
     me = getcurrent()
     if me is not scheduler.trusted:
         if get_ident() != scheduler.thread:
-            return run_in_thread_of(scheduler, call, (ref, message, timeout))  # type: ignore[no-any-return]
+            return _from_another_thread(scheduler, ref, message, timeout)  # type: ignore[no-any-return]
         if me is scheduler.hub:
             scheduler.check_may_wait()
         scheduler.trusted = me  # a greenlet never changes its thread
@@ -142,6 +144,23 @@ def raise_failed(failed: Failed, timeout: Seconds | None) -> NoReturn:
     raise error
 
 
+def _from_another_thread(scheduler: Scheduler, ref: Any, message: Any, timeout: Seconds | None) -> Any:
+    work = WORK.get()
+    if work is None:
+        return run_in_thread_of(scheduler, call, (ref, message, timeout))
+    return run_in_thread_of(scheduler, _call_for, (work, ref, message, timeout))
+
+
+def _call_for(work: Work, ref: Any, message: Any, timeout: Seconds | None) -> Any:
+    """A call by a thread that works for an actor, which waits for it: so that actor waits for the target."""
+    owner = work.awaited_by()
+    target: Process = ref._process
+    if owner is None or owner.scheduler.thread != target.scheduler.thread:
+        return call(ref, message, timeout)
+    request = Call(getcurrent(), target, message, owner, copy_context())
+    return _call_busy(request, timeout, None)
+
+
 def _call_busy(request: Call, timeout: Seconds | None, deadline: Seconds | None) -> Any:
     target = request.target
     if target.current is None:
@@ -196,7 +215,7 @@ def wait(request: Call, timeout: Seconds | None, deadline: Seconds | None = None
         raise
     finally:
         request.greenlet = None
-        if caller is not None:
+        if caller is not None and caller.waiting is request:
             caller.waiting = None
         if entered:
             timeouts.leave(request)
@@ -211,23 +230,32 @@ def wait(request: Call, timeout: Seconds | None, deadline: Seconds | None = None
 
 def check_cycle(caller: Process | None, target: Process) -> None:
     """Raises CallCycle if the target, or whom it waits for, waits for the caller."""
-    if caller is None:
-        return
-    chain = [caller.ref, target.ref]
+    if caller is not None:
+        chain = chain_to(caller, target)
+        if chain is not None:
+            raise CallCycle((caller.ref, *(each.ref for each in chain)))
+
+
+def chain_to(caller: Process, target: Process) -> list[Process] | None:
+    """Who waits for whom from the target to the caller; None if that way does not lead there."""
+    chain = [target]
     at = target
     seen = {target}
     while at is not caller:
         waiting = at.waiting
         if waiting is None or waiting.value is not PENDING:
-            return
-        at = waiting.towards(caller)
+            return None
+        towards = waiting.towards(caller)
+        if towards is None:
+            return None
+        at = towards
         if at.bonds is not None and waiting in at.bonds.owed:
-            return  # taken, and to be answered later: nobody's handler holds it
+            return None  # taken, and to be answered later: nobody's handler holds it
         if at in seen:
-            return  # others wait for one another, such as a supervisor for the child that it stops and that calls it
+            return None  # others wait for one another, as a supervisor for the child that it stops and that calls it
         seen.add(at)
-        chain.append(at.ref)
-    raise CallCycle(tuple(chain))
+        chain.append(at)
+    return chain
 
 
 # ---- bounded mailboxes ------------------------------------------------------------------------------------------------

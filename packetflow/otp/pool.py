@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -27,8 +27,10 @@ from packetflow.otp.errors import (
     SpecError,
     WrongThread,
 )
+from packetflow.otp.process import Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.signals import current_process
+from packetflow.otp.slot_wait import SlotWait
 from packetflow.otp.threads import get_ident
 
 
@@ -74,16 +76,18 @@ class PoolStatistics(NamedTuple):
 
 
 class Task:
-    """One piece of work and the greenlet that waits for it."""
+    """One piece of work and the greenlet that waits for it. owner: the actor whose greenlet that is, if it is one's."""
 
     __slots__ = (
-        "abandoned", "arguments", "begun", "context", "error", "function", "greenlet", "settled", "thread", "value",
+        "abandoned", "arguments", "begun", "context", "error", "function", "greenlet", "owner", "settled", "thread",
+        "value",
     )  # fmt: skip
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], waiting: greenlet) -> None:
         self.function: Any = function
         self.arguments: Any = arguments
         self.greenlet: greenlet | None = waiting
+        self.owner = current_process()
         self.context: Context | None = None
         self.begun = False  # it has a slot
         self.settled = False  # it has a value or an error, or (in a pool of processes) may go on
@@ -91,6 +95,10 @@ class Task:
         self.value: Any = None
         self.error: BaseException | None = None
         self.thread = 0
+
+    def awaited_by(self) -> Process | None:
+        """The actor that waits for it, if one does and still does."""
+        return None if self.greenlet is None or self.abandoned else self.owner
 
 
 class Pool:
@@ -211,14 +219,27 @@ class Pool:
         elif self.full == "fail" and len(self._line) >= self.queue:
             raise PoolFull(name_of(task.function), self.name, len(self._line))
         else:
-            self._line.append(task)
+            self._stand_in_line(task)
         hub = self._hub
         while not task.settled:
             hub.switch()
 
+    def _stand_in_line(self, task: Task) -> None:
+        if task.owner is not None:
+            wait = SlotWait(task.owner, self._holders)
+            wait.check()
+            task.owner.waiting = wait
+        self._line.append(task)
+
+    def _holders(self) -> Iterable[Task]:
+        """The tasks that have a slot, as far as their work may wait for an actor."""
+        return ()
+
     def _take(self, task: Task) -> None:
         self._running += 1
         task.begun = True
+        if task.owner is not None:
+            task.owner.waiting = None
         if self._idle_timer is None and not self._closed:
             self._idle_timer = self._hub.loop.timer(self.idle, self.idle, ref=False)
             self._idle_timer.start(self._look_for_idle)

@@ -81,8 +81,8 @@ class Call:
         self.context = context
         self.value: Any = PENDING
 
-    def towards(self, caller: Process) -> Process:
-        """Whom the waiting one waits for. Who waits for several, waits for `caller` if it is one of them."""
+    def towards(self, caller: Process) -> Process | None:
+        """Whom the waiting one waits for, as far as it matters to `caller`; None: whom it waits for does not matter to it."""
         return self.target
 
     @property

@@ -120,6 +120,8 @@ class ProcessPool(Pool):
 
     def _give_up(self, task: Task) -> None:
         task.greenlet = None
+        if task.owner is not None:
+            task.owner.waiting = None
         if task.begun:
             self._leave()
         elif task in self._line:

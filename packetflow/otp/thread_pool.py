@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from gevent.monkey import get_original
 
 from packetflow.otp.errors import OffloadFailed, PoolClosed
 from packetflow.otp.pool import Pool, Task, name_of
-from packetflow.otp.threads import destroy_own_hub, get_ident
+from packetflow.otp.threads import WORK, destroy_own_hub, get_ident
 
 _SimpleQueue: Callable[[], Any] = get_original("queue", "SimpleQueue")
 _start_new_thread: Callable[..., int] = get_original("_thread", "start_new_thread")
@@ -56,6 +56,8 @@ class ThreadPool(Pool):
 
     def _run(self, task: Task) -> Any:
         task.context = copy_context()
+        if task.owner is not None:
+            task.context.run(WORK.set, task)
         try:
             self._wait(task)
         except BaseException:
@@ -76,10 +78,15 @@ class ThreadPool(Pool):
     def _give_up(self, task: Task) -> None:
         task.greenlet = None
         task.abandoned = True
+        if task.owner is not None:
+            task.owner.waiting = None
         if task in self._busy:
             self._lingering.add(task)
         elif not task.settled and task in self._line:
             self._line.remove(task)
+
+    def _holders(self) -> Iterable[Task]:
+        return self._busy
 
     def _begin(self, task: Task) -> None:
         if self._wake is None:

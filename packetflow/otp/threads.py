@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
@@ -19,7 +19,19 @@ from greenlet import getcurrent
 from packetflow.otp.errors import HubBlocked, ThreadGone
 
 if TYPE_CHECKING:
+    from packetflow.otp.process import Process
     from packetflow.otp.scheduler import Scheduler
+
+
+class Work(Protocol):
+    """What a thread does for somebody."""
+
+    def awaited_by(self) -> Process | None:
+        """The actor that waits for it, if one does and still does."""
+
+
+# Set in a thread that works for an actor: what it calls, the actor waits for too.
+WORK: ContextVar[Work | None] = ContextVar("packetflow_work", default=None)
 
 get_ident: Callable[[], int] = get_original("_thread", "get_ident")
 _allocate_lock: Callable[[], Any] = get_original("_thread", "allocate_lock")
