@@ -42,7 +42,7 @@ from packetflow.security.access import Session
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
 from packetflow.wire.codec import Msgpack, Unencodable
-from packetflow.wire.errors import ExecutionFailed, Rejected, RequestError, Timeout, Unavailable
+from packetflow.wire.errors import Cancelled, ExecutionFailed, Rejected, RequestError, Timeout, Unavailable
 from packetflow.wire.values import Metadata
 
 PROGRAM = "packetflow.node.worker:serve"
@@ -129,6 +129,7 @@ class ParentNode(Node):
                 shutdown=self._patience(timeouts.drain),
                 start_timeout=timeouts.start * (3 + len(self.config.modules)),
                 answers=self._answer,
+                cancel=self._cancel,
                 log_level=None,  # it writes the node's log itself, to the same stream
                 drain_request=lambda: self.config.timeouts.drain if self._drain is None else self._drain,
             )
@@ -214,6 +215,11 @@ class ParentNode(Node):
                     "duration": 0.0 if response.trace is None else response.trace.duration,
                 }
         raise ValueError(f"the parent can't answer {request[0]!r}")
+
+    def _cancel(self, answering: gevent.Greenlet[..., Any]) -> None:
+        """A worker gave a request up, or is gone: the request ends here as it would have ended there."""
+        if not self.door.cancel(answering, Cancelled("cancelled by the caller")):
+            answering.kill(block=False)
 
     @contextmanager
     def nobody_joins(self, patience: float) -> Iterator[None]:

@@ -130,9 +130,12 @@ def call(
 
 def forget_owed(request: Call) -> None:
     """Whoever gave up is owed nothing: a server that never answers must not keep what it was asked."""
-    bonds = request.target.bonds
-    if bonds is not None:
-        bonds.owed.discard(request)
+    target = request.target
+    if target.bonds is not None and request in target.bonds.owed:
+        target.bonds.owed.discard(request)
+        gone = getattr(target.server, "_caller_gone", None)
+        if gone is not None:
+            gone(request)  # it has passed the request on, and passes this on too
 
 
 def raise_failed(failed: Failed, timeout: Seconds | None) -> NoReturn:

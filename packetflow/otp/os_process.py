@@ -104,7 +104,9 @@ class OSProcess:
         }
         with contextlib.suppress(OSError):  # it ended at once: its pidfd tells
             ours.sendall(json.dumps(hello).encode() + b"\n")
-        self.channel = Channel(PlainSocket(fileno=ours.detach()), self._answer, self._hear, self._closed)
+        self.channel = Channel(
+            PlainSocket(fileno=ours.detach()), self._answer, self._hear, self._closed, spec.cancel
+        )
         self.channel.tell((ARGUMENTS, spec.pickled))
 
     # ---- its beginning and its end ------------------------------------------------------------------------------------

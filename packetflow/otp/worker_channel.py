@@ -30,6 +30,7 @@ REQUEST: Final = 1  # wants an answer
 ANSWER: Final = 2
 REFUSAL: Final = 3  # an answer that is an error
 WORD: Final = 4  # wants none
+GIVEN_UP: Final = 5  # nobody waits for the answer to this number any more
 
 HEAD: Final = struct.Struct(">IBQ")  # bytes of the body, kind, number
 RECEIVE: Final = 256 * 1024
@@ -64,13 +65,18 @@ def failed_of(error: BaseException) -> WorkerFailed:
     return WorkerFailed(type(error).__name__, str(error), "".join(lines))
 
 
+def _kill(answering: gevent.Greenlet[..., Any]) -> None:
+    answering.kill(block=False)
+
+
 class ChannelClosed(ConnectionError):
     """The other process is gone."""
 
 
 class Channel:
     """One end. request(message) answers the other side's requests, each in a greenlet of its own; word(message) takes its
-    words, in the hub; closed() is called once, when the other side is gone.
+    words, in the hub; closed() is called once, when the other side is gone. Where the other side gives a request up, end(greenlet)
+    ends the greenlet that answers it.
     """
 
     def __init__(
@@ -79,12 +85,14 @@ class Channel:
         request: Callable[[Any], Any],
         word: Callable[[Any], None],
         closed: Callable[[], None],
+        end: Callable[[gevent.Greenlet[..., Any]], object] | None = None,
     ) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._request = request
         self._word = word
         self._closed = closed
+        self._end = end or _kill
         self._thread = get_ident()
         self._hub: Any = get_hub()
         self._door = door_of(self._hub)
@@ -97,7 +105,7 @@ class Channel:
         self._room.set()
         self._quiet = Event()  # nothing of the other side's is being answered
         self._quiet.set()
-        self.answering = 0
+        self._answering: dict[int, gevent.Greenlet[..., Any]] = {}
         self.received = 0  # bytes
         self.open = True
         self._reader = self._hub.loop.io(sock.fileno(), READ)
@@ -118,11 +126,17 @@ class Channel:
         self._waiting[self._number] = settle
         self._send(data)
 
+    @property
+    def answering(self) -> int:
+        """How many of the other side's requests are under way."""
+        return len(self._answering)
+
     def forget(self, settle: Settle) -> None:
-        """Nobody waits for this answer any more."""
+        """Nobody waits for this answer any more: the other side is told, and ends what it does for it."""
         for number, waiting in self._waiting.items():
             if waiting is settle:
                 del self._waiting[number]
+                self._send(frame(GIVEN_UP, number, None))
                 return
 
     def tell(self, message: Any) -> None:
@@ -228,11 +242,13 @@ class Channel:
                 return
             kind, message = REFUSAL, error
         if kind == REQUEST:
-            self.answering += 1
             self._quiet.clear()
-            gevent.spawn(self._answer, number, message)
+            self._answering[number] = gevent.spawn(self._answer, number, message)
         elif kind == WORD:
             self._word(message)
+        elif kind == GIVEN_UP:
+            # In a turn of its own: the greenlet must have begun, and the hub must not wait for its cleanup.
+            self._hub.loop.run_callback(self._give_up, number)
         else:
             settle = self._waiting.pop(number, None)
             if settle is not None:
@@ -246,14 +262,19 @@ class Channel:
                 data = frame(REFUSAL, number, as_failure(error))
             self._send(data)
         finally:
-            self.answering -= 1
-            if not self.answering:
+            del self._answering[number]
+            if not self._answering:
                 self._quiet.set()
+
+    def _give_up(self, number: int) -> None:
+        answering = self._answering.get(number)
+        if answering is not None:
+            self._end(answering)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends it: who waits for an answer gets ChannelClosed."""
+        """Ends it: who waits for an answer gets ChannelClosed, and what is done for the other side is ended."""
         if not self.open:
             return
         self.open = False
@@ -263,6 +284,8 @@ class Channel:
         self._socket.close()
         self._out.clear()
         self._room.set()
+        for number in self._answering:
+            self._hub.loop.run_callback(self._give_up, number)
         waiting, self._waiting = self._waiting, {}
         for settle in waiting.values():
             settle(False, ChannelClosed("the other process is gone"))

@@ -27,7 +27,7 @@ from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
 from packetflow.otp.signals import Monitor, log
 from packetflow.otp.supervisor import Supervisor
-from packetflow.otp.worker_channel import ChannelClosed
+from packetflow.otp.worker_channel import ChannelClosed, Settle
 from packetflow.otp.worker_process import CALL, CAST, METRICS, SEND
 
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -40,14 +40,15 @@ class WorkerSpec:
 
     target: "package.module:function", called in the process with a WorkerContext and the arguments, which are pickled.
     id: what the process is called in logs. answers: who answers what the worker calls: a function of (id, request), or an
-    actor that gets the request as a call. heartbeat: seconds between two signs of life. unresponsive_after: seconds without
+    actor that gets the request as a call. cancel: ends a greenlet that runs that function for a worker that has given up or is
+    gone; by default it is killed. heartbeat: seconds between two signs of life. unresponsive_after: seconds without
     a turn of the worker's hub after which it is killed (and then restarted by the rules); None: never, it is only told.
     log_level: what of its logging comes to this process's; None: nothing. drain_request: given to the worker when it is to
     drain, as `worker.drain_request`; a function is called for it then. environment: variables besides this process's own.
     """
 
     __slots__ = (
-        "answers", "arguments", "drain_request", "environment", "heartbeat", "id", "log_level", "pickled", "target",
+        "answers", "arguments", "cancel", "drain_request", "environment", "heartbeat", "id", "log_level", "pickled", "target",
         "unresponsive_after",
     )  # fmt: skip
 
@@ -57,6 +58,7 @@ class WorkerSpec:
         *arguments: Any,
         id: str = "worker",
         answers: Answers | None = None,
+        cancel: Callable[[gevent.Greenlet[..., Any]], object] | None = None,
         heartbeat: float = 1.0,
         unresponsive_after: float | None = None,
         log_level: int | None = logging.INFO,
@@ -69,6 +71,8 @@ class WorkerSpec:
             raise SpecError("id", id, "a text that is not empty")
         if answers is not None and not isinstance(answers, Ref | str) and not callable(answers):
             raise SpecError("answers", answers, "a function of (id, request), a Ref, a name, or None")
+        if cancel is not None and not callable(cancel):
+            raise SpecError("cancel", cancel, "a function of a greenlet, or None")
         for field, value in (("heartbeat", heartbeat), ("unresponsive_after", unresponsive_after)):
             if (value is not None or field == "heartbeat") and (
                 isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9
@@ -85,6 +89,7 @@ class WorkerSpec:
         self.arguments = arguments
         self.id = id
         self.answers = answers
+        self.cancel = cancel
         self.heartbeat = heartbeat
         self.unresponsive_after = unresponsive_after
         self.log_level = log_level
@@ -149,6 +154,7 @@ class WorkerProcess(GenServer):
         launched = overseer.take(spec) if isinstance(overseer, WorkerSupervisor) else None
         worker = launched or OSProcess(spec, self.system)
         self._worker = worker
+        self._asked: dict[Any, Settle] = {}
         _AtDeath(self._process, worker)
         reason = worker.wait_ready()
         if reason is not None:
@@ -163,17 +169,24 @@ class WorkerProcess(GenServer):
         self._worker.channel.wait_for_room()
 
         def settle(worked: bool, value: Any) -> None:
+            self._asked.pop(caller, None)
             # Where the process is gone, the caller learns of what, as soon as that is known: with this actor's end.
             if not isinstance(value, ChannelClosed):
                 calls.reply(caller, value if worked else Failed(lambda timeout: value))
 
         try:
             self._worker.channel.ask((CALL, request), settle)
+            self._asked[caller] = settle
         except ChannelClosed:
             return NoReply()
         except Exception as error:  # noqa: BLE001 - what can't be pickled is the caller's fault, and no crash
             return Failed(lambda timeout, error=error: error)  # type: ignore[misc]
         return NoReply()
+
+    def _caller_gone(self, caller: Any) -> None:
+        settle = self._asked.pop(caller, None)
+        if settle is not None:
+            self._worker.channel.forget(settle)
 
     def handle_cast(self, message: Any) -> None:
         """Passes a cast on."""

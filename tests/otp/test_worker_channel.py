@@ -160,6 +160,55 @@ def test_an_answer_that_nobody_waits_for_any_more_is_dropped(ends: tuple[End, En
     assert got == []
 
 
+def ends_with(cleaned: list[Any]) -> Any:
+    def answer(request: Any) -> Any:
+        try:
+            gevent.sleep(600)
+        finally:
+            cleaned.append(request)
+
+    return answer
+
+
+def test_what_is_done_for_an_answer_that_nobody_waits_for_is_ended(ends: tuple[End, End]) -> None:
+    one, other = ends
+    cleaned: list[Any] = []
+    other.answer = ends_with(cleaned)
+    settle = lambda worked, value: cleaned.append("never")  # noqa: E731
+    one.channel.ask("a", settle)
+    until(lambda: other.channel.answering == 1)
+    one.channel.forget(settle)
+    until(lambda: other.channel.answering == 0)
+    assert cleaned == ["a"]
+    assert other.channel.wait_quiet(5)
+
+
+def test_one_that_is_given_up_before_it_has_begun_is_ended_too(ends: tuple[End, End]) -> None:
+    """Request and word of it come in one read."""
+    one, other = ends
+    cleaned: list[Any] = []
+    other.answer = ends_with(cleaned)
+    settle = lambda worked, value: cleaned.append("never")  # noqa: E731
+    one.channel.ask("a", settle)
+    one.channel.forget(settle)
+    other.channel.read()
+    assert other.channel.answering == 1
+    until(lambda: other.channel.answering == 0)
+    assert cleaned == ["a"]
+
+
+def test_what_is_done_for_one_that_is_gone_is_ended(ends: tuple[End, End]) -> None:
+    one, other = ends
+    cleaned: list[Any] = []
+    other.answer = ends_with(cleaned)
+    one.ask("a")
+    one.ask("b")
+    until(lambda: other.channel.answering == 2)
+    one.channel.close()
+    until(lambda: other.channel.answering == 0)
+    assert cleaned == ["a", "b"]
+
+
 def test_words_may_come_from_other_threads(ends: tuple[End, End]) -> None:
     one, other = ends
     threads = [threading.Thread(target=one.channel.tell, args=(number,)) for number in range(20)]

@@ -52,6 +52,11 @@ class Puppet(GenServer):
         gevent.sleep(seconds)
         return "slept"
 
+    def note_slowly(self, seconds: float, word: str) -> str:
+        gevent.sleep(seconds)
+        self.seen.append(word)
+        return word
+
     def block(self, seconds: float) -> str:
         time.sleep(seconds)
         return "blocked"
