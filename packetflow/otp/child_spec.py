@@ -1,11 +1,14 @@
+# cython: annotation_typing=False
 """ChildSpec: how a supervisor starts, restarts and stops a child; checked when it is written down."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from math import isfinite
-from typing import Any, Literal
+from operator import is_
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from packetflow.otp.errors import SpecError
 from packetflow.otp.server import GenServer
@@ -17,6 +20,7 @@ AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
 RESTARTS = ("permanent", "transient", "temporary")
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
+_NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 
 
@@ -96,7 +100,7 @@ class ChildSpec:
         significant: bool = False,
         start_timeout: float | None = 30.0,
         backoff: Backoff | None = None,
-        options: dict[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         is_server = isinstance(start, type) and issubclass(start, GenServer)
         if not is_server and (isinstance(start, type) or not callable(start)):
@@ -146,7 +150,7 @@ class ChildSpec:
         self.significant = significant
         self.start_timeout = start_timeout
         self.backoff = backoff
-        self.options = options or {}
+        self.options: Mapping[str, Any] = options or _NO_OPTIONS
         self.type = kind
 
     def numbered(self, number: int, arguments: tuple[Any, ...]) -> ChildSpec:
@@ -162,12 +166,28 @@ class ChildSpec:
             options=self.options,
         )
 
+    def says_the_same_as(self, other: ChildSpec) -> bool:
+        """Whether the other one's fields are these very objects. (Equal ones need not mean the same to who is started.)"""
+        return (
+            self.start is other.start
+            and self.options is other.options
+            and self.id is other.id
+            and self.name is other.name
+            and self.restart is other.restart
+            and self.shutdown is other.shutdown
+            and self.significant is other.significant
+            and self.start_timeout is other.start_timeout
+            and self.backoff is other.backoff
+            and len(self.arguments) == len(other.arguments)
+            and all(map(is_, self.arguments, other.arguments))
+        )
+
     def without_arguments(self) -> ChildSpec:
         """The same without its arguments: what is kept of a temporary child, which is never started again."""
         if not self.arguments and not self.options:
             return self
         kept: ChildSpec = object.__new__(ChildSpec)
-        kept.start, kept.arguments, kept.options = self.start, (), {}
+        kept.start, kept.arguments, kept.options = self.start, (), _NO_OPTIONS
         kept.id, kept.name, kept.type = self.id, self.name, self.type
         kept.restart, kept.shutdown, kept.significant = self.restart, self.shutdown, self.significant
         kept.start_timeout, kept.backoff = self.start_timeout, self.backoff

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """DynamicSupervisor: children that come and go, each with a spec of its own, in no order."""
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from packetflow.otp.children import (
     wants_restart,
 )
 from packetflow.otp.errors import ChildNotFound, SpecError, StartFailed, TooManyChildren
-from packetflow.otp.process import SIGNAL
+from packetflow.otp.process import SIGNAL, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.start import start_process
@@ -155,8 +156,10 @@ class DynamicSupervisor(Overseer):
         options = self._options(**options)
         self._intensity = Intensity(options["max_restarts"], options["max_seconds"])
         self._take(options)
-        # By the number of the ref; that of one being restarted stays its old one until it is back.
-        self._children: dict[int, Child] = {}
+        # By the number of the ref; that of one being restarted stays its old one until it is back. One that was never
+        # restarted is known by its process alone, and its process by the spec: a million of them are half as many objects.
+        self._children: dict[int, Child | Process] = {}
+        self._last: ChildSpec | None = None
 
     def _take(self, options: dict[str, Any]) -> None:
         self._effective = options
@@ -167,28 +170,31 @@ class DynamicSupervisor(Overseer):
 
     def terminate(self, reason: object) -> None:
         """Stops all children at once."""
-        stop_children(self.ref, self._children.values(), together=True)
+        stop_children(self.ref, map(_as_child, self._children.values()), together=True)
         self._children.clear()
 
     def list_children(self) -> list[Child]:
         """The children in the order of their start."""
-        return list(self._children.values()) if hasattr(self, "_children") else []
+        return list(map(_as_child, self._children.values())) if hasattr(self, "_children") else []
 
     def handle_info(self, message: Any) -> Any:
         """A child died, or one has to be tried again. Exit signals of strangers are ignored, as in OTP."""
         if isinstance(message, ChildExit):
             number = message.process.number
-            child = self._children.get(number)
+            held = self._children.get(number)
+            child = None if held is None else _as_child(held)
             if child is not None and child.process is message.process:
                 child.process = None
                 if child.spec.restart == "permanent" or not is_orderly(message.reason):
                     report(self.ref, "child_terminated", message.reason, child.spec, message.process.ref)
                 if wants_restart(child.spec, message.reason):
+                    self._children[number] = child
                     return self._restart(number, child, message.process.started)
                 del self._children[number]
         elif isinstance(message, TryAgain):
-            for number, child in self._children.items():
-                if child is message.child and child.process is None:
+            child = message.child
+            for number, held in self._children.items():
+                if held is child and child.process is None:
                     child.alarm = None
                     return self._bring_back(number, child)
         else:
@@ -248,10 +254,17 @@ class DynamicSupervisor(Overseer):
         process = start_child(self._process, spec, self._extra + spec.arguments)
         if process is None:
             return None
-        child = Child(spec)
-        child.hold(process)
-        self._children[process.number] = child
+        process.child = self._shared(spec.without_arguments() if spec.restart == "temporary" else spec)
+        self._children[process.number] = process
         return process.address()
+
+    def _shared(self, spec: ChildSpec) -> ChildSpec:
+        """One specification for all that were started alike, one after the other."""
+        last = self._last
+        if last is not None and spec.says_the_same_as(last):
+            return last
+        self._last = spec
+        return spec
 
     def _on_terminate_child(self, ref: Ref) -> None:
         child = self._named(ref)
@@ -265,7 +278,20 @@ class DynamicSupervisor(Overseer):
         if not isinstance(child, Ref):
             raise SpecError("child", child, "a Ref: a dynamic supervisor knows its children by their refs")
         system = self.system
-        found = self._children.get(child.id)
+        held = self._children.get(child.id)
+        found = None if held is None else _as_child(held)
         if found is None or child.node != system.name or child.incarnation != system.incarnation:
             raise ChildNotFound(child)
         return found
+
+
+def _as_child(held: Child | Process) -> Child:
+    """A child, where only its process is kept."""
+    if isinstance(held, Child):
+        return held
+    known = held.child
+    assert isinstance(known, ChildSpec)
+    child = Child(known)
+    child.process = held
+    child.status = "running"
+    return child

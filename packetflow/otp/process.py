@@ -17,6 +17,7 @@ from packetflow.otp.ordered import OrderedSet
 from packetflow.otp.ref import Ref
 
 if TYPE_CHECKING:
+    from packetflow.otp.child_spec import ChildSpec
     from packetflow.otp.children import Child
     from packetflow.otp.debugging import Trace
     from packetflow.otp.registry_table import RegistryTable
@@ -182,7 +183,7 @@ class Process:
         self.waiting: Call | None = None
         self.bonds: Bonds | None = None
         self.name: str | None = None
-        self.child: Child | None = None  # what its supervisor knows of it
+        self.child: Child | ChildSpec | None = None  # what its supervisor knows of it
         self.registries: tuple[RegistryTable, ...] | None = None  # that have keys of it, or are kept by it
         self.handled = 0
         self.number = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
@@ -94,7 +94,7 @@ def begin_process(
     scheduler: Scheduler,
     cls: type[GenServer],
     arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
+    keywords: Mapping[str, Any],
     name: object,  # not yet checked
     timeout: Seconds | None,
     parent: Process | None = None,

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Supervisor: keeps children that are known beforehand running, in their order."""
 
 from __future__ import annotations
@@ -283,7 +284,7 @@ class Supervisor(Overseer):
         """A child died, or one has to be tried again. Exit signals of strangers are ignored, as in OTP."""
         if isinstance(message, ChildExit):
             child = message.process.child
-            if child is not None and child.process is message.process:
+            if isinstance(child, Child) and child.process is message.process:
                 return self._judge(child, message.reason)
         elif isinstance(message, TryAgain):
             child = message.child

@@ -75,8 +75,8 @@ class ChannelClosed(ConnectionError):
 
 class Channel:
     """One end. request(message) answers the other side's requests, each in a greenlet of its own; word(message) takes its
-    words, in the hub; closed() is called once, when the other side is gone. Where the other side gives a request up, end(greenlet)
-    ends the greenlet that answers it.
+    words, in the hub; closed() is called once, when the other side is gone. end(greenlet) ends the greenlet that answers a
+    request which the other side has given up.
     """
 
     def __init__(
