@@ -17,7 +17,7 @@ test: $(STAMP)
 test-compiled: build/compiled/.made
 	@PACKETFLOW_EXPECT=compiled PYTHONPATH=build/compiled:. $(BIN)/python -P -m pytest -m "not slow" tests/otp tests/node
 
-build/compiled/.made: $(STAMP) pyproject.toml setup.py $(wildcard packetflow/otp/*.py packetflow/otp/*.pxd)
+build/compiled/.made: $(STAMP) pyproject.toml setup.py $(wildcard $(foreach room,packetflow/otp packetflow/otp/*,$(room)/*.py $(room)/*.pxd))
 	@rm -rf build/compiled
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled .
 	@touch $@

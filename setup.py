@@ -29,11 +29,11 @@ def compiled_core() -> list[Extension]:
     except ImportError:
         return []
     headers = str(Path(greenlet.__file__).parent.parent)
-    names = sorted(path.stem for path in CORE.glob("*.pxd") if path.stem != "__init__")
+    files = sorted(path.with_suffix(".py") for path in CORE.rglob("*.pxd") if path.stem != "__init__")
     made: list[Extension] = cythonize(
         [
-            Extension(f"packetflow.otp.{name}", [str(CORE / f"{name}.py")], include_dirs=[headers])
-            for name in names
+            Extension(".".join(file.with_suffix("").parts), [str(file)], include_dirs=[headers])
+            for file in files
         ],
         build_dir="build/cython",
         language_level=3,

@@ -24,7 +24,7 @@ from packetflow.node.door import Door
 from packetflow.node.node import Node
 from packetflow.node.reloading import faults_of
 from packetflow.otp.errors import PacketFlowError
-from packetflow.otp.worker_process import WorkerContext
+from packetflow.otp.workers.process import WorkerContext
 from packetflow.security.access import Session
 from packetflow.wire.codec import Codec, Msgpack
 from packetflow.wire.errors import Internal, RequestError, Timeout, Unavailable, error_from_dict

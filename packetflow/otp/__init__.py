@@ -18,7 +18,15 @@ _HOMES = {
         "Behaviour",
         "start_actor",
     ),
-    "actor_system": (
+    "actor_system.hosting": ("Hosting",),
+    "actor_system.messages": (
+        "Actor",
+        "ActorFactory",
+        "Message",
+        "Receive",
+        "Response",
+    ),
+    "actor_system.system": (
         "ActorSystem",
         "Future",
         "Member",
@@ -36,22 +44,12 @@ _HOMES = {
         "Reply",
         "Stop",
     ),
-    "blocked": ("Blocked",),
     "calls": (
         "call",
         "cast",
         "reply",
         "send",
         "stop",
-    ),
-    "child_spec": (
-        "Backoff",
-        "ChildSpec",
-    ),
-    "children": (
-        "ChildCount",
-        "ChildInfo",
-        "SupervisorReport",
     ),
     "clock": ("Clock",),
     "context": (
@@ -68,7 +66,6 @@ _HOMES = {
         "trace",
         "untrace",
     ),
-    "dynamic_supervisor": ("DynamicSupervisor",),
     "envelope": ("Envelope",),
     "errors": (
         "AlreadyAwaited",
@@ -112,7 +109,6 @@ _HOMES = {
         "WorkerFailed",
         "WrongThread",
     ),
-    "hosting": ("Hosting",),
     "inspection": (
         "Branch",
         "Statistics",
@@ -122,24 +118,17 @@ _HOMES = {
         "statistics",
         "tree",
     ),
-    "messages": (
-        "Actor",
-        "ActorFactory",
-        "Message",
-        "Receive",
-        "Response",
-    ),
-    "partition_supervisor": ("PartitionSupervisor",),
-    "pool": (
+    "pools.pool": (
         "PoolStatistics",
         "offload",
     ),
-    "pool_server": ("PoolServer",),
+    "pools.processes": ("ProcessPool",),
+    "pools.server": ("PoolServer",),
+    "pools.threads": ("ThreadPool",),
     "process": ("Call",),
-    "process_pool": ("ProcessPool",),
     "ref": ("Ref",),
-    "registry": ("Registry",),
-    "registry_table": (
+    "registry.registry": ("Registry",),
+    "registry.table": (
         "Registered",
         "Unregistered",
     ),
@@ -153,12 +142,7 @@ _HOMES = {
         "send_request",
         "wait_response",
     ),
-    "router": ("Router",),
     "server": ("GenServer",),
-    "shared_port": (
-        "listen_shared",
-        "reserve_port",
-    ),
     "signals": (
         "Monitor",
         "demonitor",
@@ -168,7 +152,7 @@ _HOMES = {
         "monitor",
         "unlink",
     ),
-    "state_actions": (
+    "state_machine.actions": (
         "ChangeCallback",
         "EventKind",
         "EventTimeout",
@@ -188,20 +172,36 @@ _HOMES = {
         "StopAndReply",
         "Transition",
     ),
-    "state_machine": ("StateMachine",),
-    "supervisor": ("Supervisor",),
+    "state_machine.machine": ("StateMachine",),
+    "supervision.child_spec": (
+        "Backoff",
+        "ChildSpec",
+    ),
+    "supervision.children": (
+        "ChildCount",
+        "ChildInfo",
+        "SupervisorReport",
+    ),
+    "supervision.dynamic_supervisor": ("DynamicSupervisor",),
+    "supervision.partition_supervisor": ("PartitionSupervisor",),
+    "supervision.router": ("Router",),
+    "supervision.supervisor": ("Supervisor",),
     "system": (
         "Remote",
         "System",
     ),
-    "task": ("Task",),
-    "task_supervisor": ("TaskSupervisor",),
-    "thread_pool": ("ThreadPool",),
+    "tasks.supervisor": ("TaskSupervisor",),
+    "tasks.task": ("Task",),
     "timers": ("Timer",),
     "via": ("Via",),
-    "watchdog": ("Watchdog",),
-    "worker_process": ("WorkerContext",),
-    "worker_supervisor": (
+    "watchdog.blocked": ("Blocked",),
+    "watchdog.watchdog": ("Watchdog",),
+    "workers.process": ("WorkerContext",),
+    "workers.shared_port": (
+        "listen_shared",
+        "reserve_port",
+    ),
+    "workers.supervisor": (
         "WorkerInfo",
         "WorkerProcess",
         "WorkerSpec",

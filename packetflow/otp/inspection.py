@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from packetflow.otp.calls import check_cycle, wait, waiting_for
-from packetflow.otp.children import Child, Overseer
 from packetflow.otp.errors import NoProcess, SpecError
 from packetflow.otp.process import DEAD, Call, Job, Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
+from packetflow.otp.supervision.children import Child, Overseer
 from packetflow.otp.turn import brief, start_idling
 
 

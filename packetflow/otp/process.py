@@ -17,14 +17,14 @@ from packetflow.otp.ordered import OrderedSet
 from packetflow.otp.ref import Ref
 
 if TYPE_CHECKING:
-    from packetflow.otp.child_spec import ChildSpec
-    from packetflow.otp.children import Child
     from packetflow.otp.debugging import Trace
-    from packetflow.otp.registry_table import RegistryTable
+    from packetflow.otp.registry.table import RegistryTable
     from packetflow.otp.scheduler import Scheduler
     from packetflow.otp.server import GenServer
     from packetflow.otp.signals import Monitor
-    from packetflow.otp.state_events import Expiry
+    from packetflow.otp.state_machine.events import Expiry
+    from packetflow.otp.supervision.child_spec import ChildSpec
+    from packetflow.otp.supervision.children import Child
     from packetflow.otp.timers import Timer
 
 DEAD: Final[Any] = _Mark("DEAD")

@@ -9,19 +9,18 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-_PACKAGE = __package__
+_WITHIN = f"{__package__}."
 _FOLDER = Path(__file__).parent
 
 
 class PureFinder(MetaPathFinder):
-    """Finds the modules of this package by their Python files alone."""
+    """Finds the modules of this package, and of those in it, by their Python files alone."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a module of this package; None for every other."""
-        package, _, name = fullname.rpartition(".")
-        file = _FOLDER / f"{name}.py"
-        if package != _PACKAGE or not file.exists():
+        """The spec of such a module; None for a package and for every other."""
+        if not fullname.startswith(_WITHIN):
             return None
-        return spec_from_file_location(fullname, file)
+        file = _FOLDER.joinpath(*fullname.removeprefix(_WITHIN).split(".")).with_suffix(".py")
+        return spec_from_file_location(fullname, file) if file.exists() else None

@@ -21,9 +21,9 @@ from packetflow.otp.timers import Timer
 from packetflow.otp.via import Name, Target, Via
 
 if TYPE_CHECKING:
+    from packetflow.otp.pools.threads import ThreadPool
     from packetflow.otp.ref import M, R
-    from packetflow.otp.registry import Registry
-    from packetflow.otp.thread_pool import ThreadPool
+    from packetflow.otp.registry.registry import Registry
 
 
 class Remote(Protocol):
@@ -232,7 +232,7 @@ class System:
     def threads(self) -> ThreadPool:
         """The pool that `offload` uses where none is named: eight threads, made when first asked for, closed by `shutdown`."""
         if self._threads is None:
-            from packetflow.otp.thread_pool import ThreadPool
+            from packetflow.otp.pools.threads import ThreadPool
 
             self.scheduler.check_thread()
             self._threads = ThreadPool(name=f"the threads of {self.name}")

@@ -13,7 +13,7 @@ from packetflow.errors import SpecError
 from packetflow.node.config import NodeConfig
 from packetflow.node.config.schema import TimeoutsSection
 from packetflow.otp import Watchdog
-from packetflow.otp.watchdog import SIGNAL
+from packetflow.otp.watchdog.watchdog import SIGNAL
 
 
 def forever() -> int:

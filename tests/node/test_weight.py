@@ -37,7 +37,7 @@ def test_a_minimal_node_loads_what_it_uses_and_no_more() -> None:
     sys.stdout.write(
         f"first answer after {found['answers_after_ms']:.0f} ms, {found['rss_mb']:.0f} MB\n"
     )  # pytest -s
-    unused = ("packetflow_modules", "packetflow.cli", "packetflow.client", "packetflow.otp.router",
-              "packetflow.otp.actor_system", "packetflow.otp.envelope")  # fmt: skip
+    unused = ("packetflow_modules", "packetflow.cli", "packetflow.client", "packetflow.otp.supervision.router",
+              "packetflow.otp.actor_system.system", "packetflow.otp.envelope")  # fmt: skip
     assert [name for name in found["loaded"] if name.startswith(unused)] == []
     assert found["rss_mb"] < 100

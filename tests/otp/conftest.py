@@ -9,7 +9,7 @@ import pytest
 
 from packetflow.otp import System
 from tests.otp.actors import until
-from tests.otp.tasks import Run, in_an_actor
+from tests.otp.tasks.work import Run, in_an_actor
 
 
 @pytest.fixture(autouse=True)

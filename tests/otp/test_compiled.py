@@ -15,15 +15,24 @@ import pytest
 import packetflow.otp
 
 CORE = Path(packetflow.otp.__file__).parent
-TYPED = sorted(path.stem for path in CORE.glob("*.pxd") if path.stem != "__init__")
+TYPED = sorted(
+    ".".join(path.relative_to(CORE).with_suffix("").parts)
+    for path in CORE.rglob("*.pxd")
+    if path.stem != "__init__"
+)
 COMPILED = os.environ.get("PACKETFLOW_EXPECT") == "compiled"
+
+
+def text_of(name: str, suffix: str) -> str:
+    """A file of the core, by its module's dotted name."""
+    return (CORE / f"{name.replace('.', '/')}{suffix}").read_text()
 
 
 def declared(name: str) -> dict[str, set[str]]:
     """The attributes that a .pxd file declares, by class."""
     classes: dict[str, set[str]] = {}
     current: set[str] = set()
-    for line in (CORE / f"{name}.pxd").read_text().splitlines():
+    for line in text_of(name, ".pxd").splitlines():
         if match := re.match(r"cdef class (\w+)", line):
             current = classes[match[1]] = set()
         elif match := re.match(r"    cdef (?:public|readonly) \w+ (.+)", line):
@@ -34,7 +43,7 @@ def declared(name: str) -> dict[str, set[str]]:
 def slots_in_source(name: str) -> dict[str, set[str]]:
     """The slots of the classes of a module, read from its Python file."""
     found: dict[str, set[str]] = {}
-    text = (CORE / f"{name}.py").read_text()
+    text = text_of(name, ".py")
     for match in re.finditer(r"^class (\w+).*?(?=^class |\Z)", text, re.DOTALL | re.MULTILINE):
         if slots := re.search(r"__slots__ = \((.*?)\)", match[0], re.DOTALL):
             found[match[1]] = set(re.findall(r"\"(\w+)\"", slots[1]))
@@ -60,7 +69,9 @@ def test_the_core_is_the_form_that_is_under_test(name: str) -> None:
 
 
 def test_the_python_files_are_used_where_that_is_asked_for() -> None:
-    script = "import packetflow.otp.calls as calls; from packetflow.otp import System; System(); print(calls.__file__)"
+    modules = ["packetflow.otp.calls", "packetflow.otp.supervision.children"]
+    script = f"import sys; {'; '.join(f'import {name}' for name in modules)}; "
+    script += f"print(*(sys.modules[name].__file__ for name in {modules!r}))"
     # -P: this test's own working folder must not come first.
     done = subprocess.run(
         [sys.executable, "-P", "-c", script],
@@ -69,7 +80,9 @@ def test_the_python_files_are_used_where_that_is_asked_for() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.strip().endswith("calls.py")
+    calls, children = done.stdout.split()
+    assert calls.endswith("otp/calls.py")
+    assert children.endswith("otp/supervision/children.py")
 
 
 def test_a_call_says_what_it_takes_in_both_forms() -> None:
@@ -82,7 +95,7 @@ def test_the_stub_of_refs_declares_what_refs_have() -> None:
     """A type checker reads ref.pyi in place of ref.py: a compiled class can't be generic."""
 
     def members(suffix: str) -> set[str]:
-        text = (CORE / f"ref{suffix}").read_text()
+        text = text_of("ref", suffix)
         return set(re.findall(r"    def (\w+)\(", text[text.index("class Ref") :])) - {
             "__class_getitem__",
             "__repr__",

@@ -24,7 +24,7 @@ from packetflow.otp import (
     tree,
 )
 from tests.otp.actors import Puppet, until
-from tests.otp.test_supervisor import fall
+from tests.otp.supervision.test_supervisor import fall
 
 
 def test_the_tree_is_data_with_what_a_person_wants_to_know(system: System) -> None:

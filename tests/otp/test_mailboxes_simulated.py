@@ -17,7 +17,7 @@ from packetflow.otp import (
     send_request,
     statistics,
 )
-from packetflow.otp.simulation import World, explore
+from packetflow.otp.simulation.world import World, explore
 
 
 class Small(GenServer):

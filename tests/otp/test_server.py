@@ -38,7 +38,7 @@ from packetflow.otp import (
     statistics,
     stop,
 )
-from packetflow.otp.child_spec import ChildSpec
+from packetflow.otp.supervision.child_spec import ChildSpec
 from tests.otp.actors import Puppet, Trapper, crash, failure_of, seen, until
 
 # ---- init ------------------------------------------------------------------------------------------------------------

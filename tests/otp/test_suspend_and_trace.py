@@ -48,7 +48,7 @@ from packetflow.otp import (
     untrace,
 )
 from tests.otp.actors import Puppet, Trapper, failure_of, seen, until
-from tests.otp.test_supervisor import fall, ids, journals
+from tests.otp.supervision.test_supervisor import fall, ids, journals
 
 
 class Counter(GenServer):

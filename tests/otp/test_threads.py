@@ -182,6 +182,6 @@ def test_a_storm_of_casts_from_another_thread_leaves_the_loops_own_count_right(s
 
 def test_no_file_of_the_runtime_counts_handles_in_another_thread() -> None:
     used = "loop.run_callback_" + "threadsafe"
-    files = sorted(Path(packetflow.otp.__file__).parent.glob("*.py"))
+    files = sorted(Path(packetflow.otp.__file__).parent.rglob("*.py"))
     # The watchdog asks from its own thread or signal, a few times a second.
     assert [file.name for file in files if used in file.read_text()] == ["watchdog.py"]

@@ -7,7 +7,7 @@ monkey.patch_all()
 import os  # noqa: E402
 
 from packetflow.node.worker import serve as serve_node  # noqa: E402
-from packetflow.otp.worker_process import WorkerContext  # noqa: E402
+from packetflow.otp.workers.process import WorkerContext  # noqa: E402
 
 
 def serve(worker: WorkerContext, index: int) -> None:

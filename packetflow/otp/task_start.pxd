@@ -1,7 +1,0 @@
-# Types for the optional compiled build of task_start.py; see process.pxd.
-
-from packetflow.otp.process cimport Bonds, Process
-from packetflow.otp.scheduler cimport Scheduler
-
-cdef class Household:
-    cdef public object tasks
