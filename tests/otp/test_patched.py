@@ -28,12 +28,17 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not slow", *sys.arg
     [
         ["test_server.py", "test_exits.py", "test_timers.py"],
         [
-            "test_supervisor.py",
-            "test_supervisor_requests.py",
+            "supervision/test_supervisor.py",
+            "supervision/test_requests.py",
             "test_random_kills.py",
             "test_against_model.py",
         ],
-        ["test_registry.py", "test_registry_lock.py", "test_agent.py", "test_partition_supervisor.py"],
+        [
+            "registry/test_registry.py",
+            "registry/test_lock.py",
+            "test_agent.py",
+            "supervision/test_partition_supervisor.py",
+        ],
     ],
     ids=["servers", "supervisors", "registries"],
 )
