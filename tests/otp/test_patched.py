@@ -26,7 +26,13 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not slow", *sys.arg
 @pytest.mark.parametrize(
     "files",
     [
-        ["test_server.py", "test_exits.py", "test_timers.py"],
+        [
+            "test_server.py",
+            "test_server_faults.py",
+            "test_bounded_mailboxes.py",
+            "test_exits.py",
+            "test_timers.py",
+        ],
         [
             "supervision/test_supervisor.py",
             "supervision/test_requests.py",
@@ -35,9 +41,11 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not slow", *sys.arg
         ],
         [
             "registry/test_registry.py",
+            "registry/test_life.py",
             "registry/test_lock.py",
             "test_agent.py",
             "supervision/test_partition_supervisor.py",
+            "supervision/test_partition_resize.py",
         ],
     ],
     ids=["servers", "supervisors", "registries"],
