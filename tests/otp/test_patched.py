@@ -26,14 +26,27 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not slow", *sys.arg
 @pytest.mark.parametrize(
     "files",
     [
-        ["test_server.py", "test_exits.py", "test_timers.py"],
         [
-            "test_supervisor.py",
-            "test_supervisor_requests.py",
+            "test_server.py",
+            "test_server_faults.py",
+            "test_bounded_mailboxes.py",
+            "test_exits.py",
+            "test_timers.py",
+        ],
+        [
+            "supervision/test_supervisor.py",
+            "supervision/test_requests.py",
             "test_random_kills.py",
             "test_against_model.py",
         ],
-        ["test_registry.py", "test_registry_lock.py", "test_agent.py", "test_partition_supervisor.py"],
+        [
+            "registry/test_registry.py",
+            "registry/test_life.py",
+            "registry/test_lock.py",
+            "test_agent.py",
+            "supervision/test_partition_supervisor.py",
+            "supervision/test_partition_resize.py",
+        ],
     ],
     ids=["servers", "supervisors", "registries"],
 )

@@ -131,7 +131,7 @@ class TaskSupervisor(DynamicSupervisor):
         zip_input_on_exit: bool = False,
         shutdown: Shutdown = None,
     ) -> Generator[Ok[V] | Exited, None, None]:
-        """`Task.async_stream` with its tasks below the supervisor. See `task_stream.stream` for the options."""
+        """`Task.async_stream` with its tasks below the supervisor. See `stream.stream` for the options."""
         return stream(
             _below(supervisor, function, shutdown),
             items,

@@ -1,7 +1,7 @@
 """Task: a function that runs in a process of its own, and whose result one owner awaits. Elixir's Task.
 
-How it runs, waits and ends is here and in `task_waiting`; streams of tasks are in `task_stream`, supervised ones in
-`task_supervisor`.
+How it runs, waits and ends is here and in waiting.py; streams of tasks are in stream.py, supervised ones in
+supervisor.py.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Task(Job, Generic[T]):
     ) -> Generator[Ok[V] | Exited, None, None]:
         """Runs `function(item, *arguments)` in a task for each item, and gives an Ok or Exited for each. Lazy.
 
-        See `task_stream.stream` for the options.
+        See `stream.stream` for the options.
         """
         from packetflow.otp.tasks.stream import here, stream
 

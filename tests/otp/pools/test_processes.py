@@ -104,7 +104,7 @@ def test_an_error_is_raised_here_with_the_traceback_there_as_its_cause(pool: Pro
     told = str(caught.value.__cause__)
     assert "in fail" in told
     assert "raise error" in told
-    assert "process_child" not in told
+    assert "pools/child.py" not in told
     assert pool.run(len, "ok") == 2
 
 

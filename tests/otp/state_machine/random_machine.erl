@@ -1,4 +1,4 @@
-%% Runs the random machines of state_machine_model.py by OTP's own gen_statem, so that the model can be compared with it.
+%% Runs the random machines of model.py by OTP's own gen_statem, so that the model can be compared with it.
 %% main(File): File has a program a line; prints [Log, Answers, State, Data] for each.
 -module(random_machine).
 -behaviour(gen_statem).
