@@ -186,7 +186,7 @@ class ChildSpec:
         """The same without its arguments: what is kept of a temporary child, which is never started again."""
         if not self.arguments and not self.options:
             return self
-        kept: ChildSpec = object.__new__(ChildSpec)
+        kept: ChildSpec = ChildSpec.__new__(ChildSpec)
         kept.start, kept.arguments, kept.options = self.start, (), _NO_OPTIONS
         kept.id, kept.name, kept.type = self.id, self.name, self.type
         kept.restart, kept.shutdown, kept.significant = self.restart, self.shutdown, self.significant

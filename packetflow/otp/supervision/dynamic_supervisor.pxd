@@ -1,1 +1,1 @@
-# No types: compiled as it is, see process.pxd.
+# Compiled as it is: its classes have no slots.
