@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
-
-from gevent.threadpool import ThreadPool
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.resources import Resource
+
+if TYPE_CHECKING:
+    from packetflow.otp import ThreadPool
 
 THREADS = 8  # how many calls of one blocking capability run at once
 
@@ -33,7 +35,11 @@ class Registered:
         self.origin = origin
         self.calls = self.errors = 0
         self.last_error: str | None = None
-        self._pool: ThreadPool | None = ThreadPool(THREADS) if definition.blocking else None
+        self._pool: ThreadPool | None = None
+        if definition.blocking:
+            from packetflow.otp import ThreadPool
+
+            self._pool = ThreadPool(THREADS, name=f"the threads of {definition.id}")
         self.invoke: Callable[[dict[str, Any], Any], Any] = self._bind(values, run_async)
 
     def _bind(
@@ -50,10 +56,7 @@ class Registered:
             if context_name is not None:
                 fields[context_name] = context
             if pool is not None:
-                good, outcome = pool.apply(_caught, (function, fields))
-                if good:
-                    return outcome
-                raise outcome
+                return pool.run(partial(function, **fields))
             if self.definition.is_async:
                 return run_async(function(**fields))
             return function(**fields)
@@ -65,20 +68,12 @@ class Registered:
         return run_plain if plain else run
 
     def close(self) -> None:
-        """Give its threads back; calls under way in them end first."""
+        """Give its threads back; calls under way in them may end first."""
         if self._pool is not None:
-            self._pool.kill()
+            self._pool.close()
 
     def __repr__(self) -> str:
         return f"<Registered {self.definition.id}@{self.definition.version}>"
-
-
-def _caught(function: Callable[..., Any], fields: dict[str, Any]) -> tuple[bool, Any]:
-    """Run in a thread of the pool, which would print what is raised there as if nobody saw to it."""
-    try:
-        return True, function(**fields)
-    except BaseException as error:  # noqa: BLE001  # raised again in the greenlet that waits
-        return False, error
 
 
 class Catalogue:

@@ -15,7 +15,7 @@ from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.loader import LoadedCapabilities, describe, load_module, load_path
 from packetflow.capabilities.resources import OpenResource, Resource, ResourceSettings
-from packetflow.otp import GenServer
+from packetflow.otp import GenServer, at_death
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ class CapabilityRegistry(GenServer):
         self._groups: list[Group] = []
         self._retiring: set[gevent.Greenlet[..., None]] = set()
         self._prepared: Change | None = None
+        at_death(self._abandon)
         self._put(self._build_all(sources()))
 
     def handle_call(self, request: Any, caller: Any) -> Any:
@@ -184,8 +185,15 @@ class CapabilityRegistry(GenServer):
         """Close every resource, of those that are being retired too."""
         gevent.joinall(list(self._retiring), timeout=RETIREMENT)
         self._conclude(False)
-        for group in reversed(self._groups):
-            group.close(self._log)
+        self._close(self._groups)
+        self._groups = []
+
+    def _abandon(self) -> None:
+        """It was killed: what it had opened is closed, but nobody can wait for that here."""
+        left = [*self._groups, *(self._prepared.fresh if self._prepared is not None else [])]
+        self._groups, self._prepared = [], None
+        if left:
+            gevent.spawn(self._close, left)
 
     def _apply(self, sources: Sequence[CapabilitySource], dry_run: bool) -> list[str]:
         """Load beside what runs the sources that are new or changed, and swap."""

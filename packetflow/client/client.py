@@ -8,7 +8,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from packetflow.client.channel import Channel, NotSent, lost
-from packetflow.client.concurrency import Address, Mode, side_of
+from packetflow.client.concurrency import Address, Mode, Side, side_of
 from packetflow.client.replies import Pending, Reply, Window
 from packetflow.otp.clock import Clock
 from packetflow.wire.codec import Unencodable
@@ -43,7 +43,7 @@ class Client:
         timeout: float | None = 30.0,
         connect_timeout: float = 5.0,
         heartbeat: float = 15.0,
-        concurrency: Mode | None = None,
+        concurrency: Mode | Side | None = None,
         clock: Clock | None = None,
         software: str = "packetflow-python",
     ) -> None:

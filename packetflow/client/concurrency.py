@@ -67,8 +67,10 @@ class Side(Protocol):
         ...
 
 
-def side_of(mode: Mode | None) -> Side:
+def side_of(mode: Mode | Side | None) -> Side:
     """The way to wait: the one that is asked for; else greenlets if the program's sockets are patched by gevent."""
+    if mode is not None and not isinstance(mode, str):
+        return mode
     if mode is None:
         patched = sys.modules.get("gevent.monkey")
         mode = "gevent" if patched is not None and patched.is_module_patched("socket") else "threads"

@@ -49,6 +49,9 @@ class _Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.SelectorEventLoop(GeventSelector())
+        turns = gevent.get_hub().loop
+        if getattr(turns, "simulated", False):
+            self._loop.time = turns.now  # type: ignore[method-assign]  # its timers are in virtual time too
         self._ending = False
         self._greenlet = gevent.spawn(self._serve)
 

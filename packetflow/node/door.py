@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gevent.hub import get_hub
 from gevent.timeout import Timeout as GeventTimeout
 from greenlet import GreenletExit, getcurrent, greenlet
 from pydantic import ValidationError
@@ -57,7 +58,8 @@ class Door(Detours):
         self.refused = 0
         self.open = True
         self._monotonic = clock.monotonic
-        self._number = random.Random().getrandbits
+        chance = getattr(get_hub().loop, "chance", random.Random)  # a simulated loop has its own, by the seed
+        self._number = chance().getrandbits
         self._keep = traces.add
 
     def request(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from packetflow.otp import ChildSpec, GenServer
+from packetflow.otp import ChildSpec, GenServer, at_death
 from packetflow.transports.http import HttpListener
 from packetflow.transports.listener import Listener as Transport
 from packetflow.transports.tcp import AdminListener, TcpListener
@@ -20,7 +20,7 @@ SCHEMES = {"admin": "unix", "tcp": "tcp", "http": "http"}
 
 
 class Listener(GenServer):
-    """Holds one transport: opens it, and closes it when it ends."""
+    """Holds one transport: opens it, and closes it when it ends, however that is."""
 
     def init(self, node: Node, make: Callable[[Node], Transport]) -> None:
         """Open the transport. Raises what opening raises, such as a port in use."""
@@ -30,9 +30,10 @@ class Listener(GenServer):
         self._transport.shared = node.shares_ports
         self._transport.start()
         node.transports.append(self._transport)
+        at_death(self._close)
 
-    def terminate(self, reason: object) -> None:
-        """Close the transport and its connections."""
+    def _close(self) -> None:
+        """The transport and its connections end with this, however it ends: the next one wants the address."""
         self._node.transports.remove(self._transport)
         self._transport.close()
 

@@ -36,6 +36,7 @@ from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
+from packetflow.otp.errors import NoProcess
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.telemetry.logs import make_logger
@@ -176,7 +177,10 @@ class Node:
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
         self._settle(self.clock.monotonic() + self.config.timeouts.shutdown)
         if self._root is not None:
-            stop_process(self._root, "shutdown", timeout=None)
+            try:
+                stop_process(self._root, "shutdown", timeout=None)
+            except NoProcess:
+                pass  # the tree has died before: what it left is ended below
         self._end()
 
     def _end(self) -> None:

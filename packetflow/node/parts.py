@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from packetflow.otp import GenServer
+from packetflow.otp import GenServer, at_death
 from packetflow.otp.clock import Clock
 from packetflow.storage.data_folder import DataFolder
 from packetflow.telemetry.logs import StandardHandler
@@ -21,6 +21,7 @@ class Storage(GenServer):
     def init(self, path: Path, node: str, clock: Clock, opened: Callable[[DataFolder], None]) -> None:
         """Take the folder. Raises DataFolderError if it can't be had."""
         self._folder = DataFolder(path, node, clock)
+        at_death(self._folder.release)  # killed and started again, it must not find itself in its way
         opened(self._folder)
 
     def terminate(self, reason: object) -> None:
@@ -34,8 +35,6 @@ class Telemetry(GenServer):
     def init(self, log: Any) -> None:
         """Listen to the runtime's logger."""
         self._handler = StandardHandler(log)
-        logging.getLogger(LIBRARY_LOG).addHandler(self._handler)
-
-    def terminate(self, reason: object) -> None:
-        """Listen no more."""
-        logging.getLogger(LIBRARY_LOG).removeHandler(self._handler)
+        logger = logging.getLogger(LIBRARY_LOG)
+        logger.addHandler(self._handler)
+        at_death(lambda: logger.removeHandler(self._handler))

@@ -145,6 +145,7 @@ _HOMES = {
     "server": ("GenServer",),
     "signals": (
         "Monitor",
+        "at_death",
         "demonitor",
         "exit_signal",
         "kill",
@@ -334,6 +335,7 @@ __all__ = [
     "WorkerSupervisor",
     "WrongThread",
     "actor_context",
+    "at_death",
     "call",
     "cast",
     "change_code",

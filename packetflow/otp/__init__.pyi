@@ -104,6 +104,7 @@ from packetflow.otp.requests import send_request as send_request
 from packetflow.otp.requests import wait_response as wait_response
 from packetflow.otp.server import GenServer as GenServer
 from packetflow.otp.signals import Monitor as Monitor
+from packetflow.otp.signals import at_death as at_death
 from packetflow.otp.signals import demonitor as demonitor
 from packetflow.otp.signals import exit_signal as exit_signal
 from packetflow.otp.signals import kill as kill

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
@@ -82,6 +83,35 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<monitor of {self.ref}>"
+
+
+class AtDeath(Monitor):
+    """Calls a function at the moment of an actor's death."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, actor: Process, function: Callable[[], object]) -> None:
+        super().__init__(actor.ref, actor, None)
+        self._function = function
+        actor.bond().monitors.add(self)
+
+    def tell(self, reason: object) -> None:
+        """The actor is dead."""
+        self._target = None
+        try:
+            self._function()
+        except Exception:  # the others still have to be told
+            log.exception("%s: what was to be done at its death failed", self.ref)
+
+
+def at_death(function: Callable[[], object]) -> None:
+    """Inside an actor: has a function called at the moment of its death, however it dies, a kill included.
+
+    For what the actor holds outside of itself, such as a file or a port: it is given back before anybody, a supervisor
+    included, can act on the death (as a port of OTP's ends with its owner). The function must not wait; what it raises is
+    logged. Raises NotAnActor outside of one.
+    """
+    AtDeath(actor("at_death"), function)
 
 
 def _is_task(process: Process) -> bool:

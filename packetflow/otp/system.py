@@ -54,7 +54,8 @@ class System:
         loop = get_hub().loop
         make_scheduler: type[Scheduler] = getattr(loop, "scheduler_class", Scheduler)
         self.clock = clock or Clock()
-        self.incarnation = SystemRandom().getrandbits(32) if incarnation is None else incarnation
+        chance = getattr(loop, "chance", SystemRandom)
+        self.incarnation = chance().getrandbits(32) if incarnation is None else incarnation
         self.remote: Remote | None = None
         self.registries: WeakValueDictionary[str, Registry] = WeakValueDictionary()  # see Registry.named
         self._late = self._send_late  # bound once, for every timer

@@ -89,6 +89,11 @@ class DataFolder:
         if self._lock >= 0:
             for name in (SOCKET, POINTER):
                 (self.path / name).unlink(missing_ok=True)
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the lock alone, as the end of the process would. Twice is once."""
+        if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 

@@ -266,6 +266,12 @@ def listen_tcp(door: str, host: str, port: int, shared: bool = False) -> socket.
     Raises AddressInUse or ListenFailed, naming the address and what to do.
     """
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    simulated = getattr(get_hub().loop, "network", None)
+    if simulated is not None:
+        try:
+            return simulated.listen(host, port, BACKLOG)  # type: ignore[no-any-return]
+        except OSError as error:
+            raise refused(door, shown, error) from error
     try:
         family, kind, protocol, _, address = gevent.socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -448,6 +448,8 @@ def operators() -> tuple[int, ...]:
 
 def keep_alive(sock: socket.socket) -> None:
     """No delay for small answers; the kernel finds out about peers that are gone without a word, in about two minutes."""
+    if sock.family == socket.AF_UNIX:
+        return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):

@@ -141,6 +141,7 @@ WorkerSpec
 WorkerSupervisor
 WrongThread
 actor_context
+at_death
 call
 cast
 change_code

@@ -133,6 +133,9 @@ class Pool:
         self.name = name or f"a pool of {size} {self.kind}"
         self._hub: Any = get_hub()
         self._thread = get_ident()
+        self._simulated = getattr(
+            self._hub.loop, "simulated", False
+        )  # then its work runs in turns of this thread
         self._running = 0
         self._done = 0
         self._line: deque[Task] = deque()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import Any, Literal
 
+import gevent
 from gevent.monkey import get_original
 
 from packetflow.otp.errors import OffloadFailed, PoolClosed
@@ -89,6 +90,10 @@ class ThreadPool(Pool):
         return self._busy
 
     def _begin(self, task: Task) -> None:
+        if self._simulated:
+            self._busy.add(task)
+            gevent.spawn(self._do_in_turn, task)
+            return
         if self._wake is None:
             self._wake = self._hub.loop.async_()
             self._wake.start(self._collect)
@@ -109,18 +114,19 @@ class ThreadPool(Pool):
         self._busy.add(task)
         self._tasks.put(task)
 
+    def _do_in_turn(self, task: Task) -> None:
+        if not task.abandoned:
+            _do(task)
+        self._finished.append(task)
+        self._collect()
+
     def _serve(self, tasks: Any, finished: deque[Task], wake: Callable[[], None]) -> None:
         # A native thread: it touches nothing of the pool, and tells the hub.
         get = tasks.get
         while (task := get()) is not None:
             if not task.abandoned:
                 task.thread = get_ident()
-                try:
-                    task.value = task.context.run(task.function, *task.arguments)
-                except BaseException as error:  # noqa: BLE001 - the caller gets it
-                    # The first frame is this loop's.
-                    task.error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-                task.arguments = task.context = None
+                _do(task)
             finished.append(task)
             del task
             try:
@@ -180,3 +186,13 @@ class ThreadPool(Pool):
             self._rest()
         elif self._wake is not None:
             self._keep_awake(False)  # what lingers is nothing to wait for
+
+
+def _do(task: Task) -> None:
+    assert task.context is not None
+    try:
+        task.value = task.context.run(task.function, *task.arguments)
+    except BaseException as error:  # noqa: BLE001 - the caller gets it
+        # The first frame is this function's.
+        task.error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    task.arguments = task.context = None

@@ -1,17 +1,30 @@
-"""A gevent loop without an operating system below it: virtual time, and each turn drawn from those that are ready.
+"""A gevent loop of its own: virtual time, and each turn drawn from those that are ready.
 
-`simulation` runs programs on it. Callbacks of one source (the object that a bound method belongs to) keep their order,
-as gevent's own code takes for granted; everything else may come in any.
+`world` runs programs on it. Callbacks of one source (the object that a bound method belongs to) keep their order, as
+gevent's own code takes for granted; everything else may come in any. Sockets are only those whose two ends are in this
+thread (network.py, asyncio's own pair): what the one end wrote, the other can read at once, so that they are as certain
+as all else.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import stat
 import sys
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
+
+from gevent.monkey import get_original
+
+if TYPE_CHECKING:
+    from packetflow.otp.simulation.network import Network
+
+READ, WRITE = 1, 2  # as libev has them
+UNIX = 1  # the family of sockets that stay on this machine
+POLLIN, POLLOUT = 1, 4  # as the system has them; anything else it tells means both
 
 
 class Callback:
@@ -81,6 +94,40 @@ class Watcher:
         self.close()
 
 
+class IoWatcher(Watcher):
+    """Tells when a socket can be read or written, as long as it is started."""
+
+    def __init__(self, loop: SimulatedLoop, descriptor: int, events: int, ref: bool = True) -> None:
+        super().__init__(loop, ref)
+        self.fd = descriptor
+        self.events = events
+        self.due = False  # it is among those that are ready
+        self._found = 0
+        self._told_what = False
+
+    def start(self, callback: Callable[..., Any], *args: Any, pass_events: bool = False, **more: Any) -> None:
+        """From now on it calls this, again and again while there is something. pass_events: with what there is, first."""
+        self._told_what = pass_events
+        super().start(callback, *args, **more)
+        self.loop.watched[self] = None
+
+    def stop(self) -> None:
+        """It calls nobody any more."""
+        super().stop()
+        self.loop.watched.pop(self, None)
+
+    def found(self, events: int) -> None:
+        """There is something: its turn may be drawn."""
+        self.due = True
+        self._found = events
+        self.loop.run_callback(self._ready)
+
+    def _ready(self) -> None:
+        self.due = False
+        if self.callback is not None:
+            self.callback(*((self._found,) if self._told_what else ()), *self.args)
+
+
 class TimerWatcher(Watcher):
     """A timer in virtual time."""
 
@@ -95,6 +142,7 @@ class TimerWatcher(Watcher):
         self.stop()
         self.callback, self.args = callback, args
         self._entry = self.loop.due_in(self.after, self)
+        self.loop.awaited += self.ref
 
     def again(self, callback: Callable[..., Any], *args: Any, **_: Any) -> None:
         """The same."""
@@ -105,12 +153,14 @@ class TimerWatcher(Watcher):
         if self._entry is not None:
             self._entry[2] = None
             self._entry = None
+            self.loop.awaited -= self.ref
         self.callback = None
 
     def fire(self) -> None:
         """Its time has come."""
         callback, args = self.callback, self.args
         self.callback = self._entry = None
+        self.loop.awaited -= self.ref
         if self.repeat:
             self.after = self.repeat
             self.start(callback, *args)  # type: ignore[arg-type]
@@ -121,22 +171,34 @@ class TimerWatcher(Watcher):
 class SimulatedLoop:
     """The loop of one simulated thread. seed: decides every turn. limit: how many turns it makes at most."""
 
+    simulated = True  # what has threads, processes, sockets or chance of its own looks for this
     default = False
     MINPRI = MAXPRI = 0
     approx_timer_resolution = 0.0
     error_handler: Any = None
     scheduler_class: Any  # what a System of this thread is scheduled by
+    network: Network  # between the doors and clients of this thread
 
     def __init__(self, seed: int, limit: int) -> None:
+        self.seed = seed
         self.random = random.Random(seed)
         self.limit = limit
         self.turns = 0
         self.digest = 0  # of all that was drawn: the same for the same seed
         self.before_turn: Callable[[], None] | None = None
+        self.watched: dict[IoWatcher, None] = {}  # in the order in which they were started
+        self.awaited = 0  # timers that keep the loop going
+        self._poll: Any = get_original("select", "poll")
+        self._chances = 0
         self._time = 0.0
         self._count = 0
         self._timers: list[list[Any]] = []
         self._ready: list[Callback] = []
+
+    def chance(self) -> random.Random:
+        """For one who draws ids or delays of its own: from the seed, and without changing the order of turns."""
+        self._chances += 1
+        return random.Random(f"{self.seed}/{self._chances}")
 
     # ---- time ------------------------------------------------------------------------------------------------------------
 
@@ -182,11 +244,21 @@ class SimulatedLoop:
         """Nobody sends signals here."""
         return Watcher(self, ref)
 
-    def io(self, *_: object, **__: object) -> NoReturn:
-        """There are no files and sockets in a simulation."""
-        raise RuntimeError(
-            "a simulated program tried real input or output, which has no place in virtual time"
-        )
+    def io(self, fd: int, events: int, ref: bool = True, priority: object = None) -> IoWatcher:
+        """A watcher of a socket. Raises RuntimeError for one that leads out of the simulation."""
+        self._check_local(fd)
+        return IoWatcher(self, fd, events, ref)
+
+    def _check_local(self, descriptor: int) -> None:
+        family = None
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            sock = get_original("socket", "socket")(fileno=descriptor)
+            family = sock.family
+            sock.detach()
+        if family != UNIX:
+            raise RuntimeError(
+                "a simulated program tried real input or output, which has no place in virtual time"
+            )
 
     def install_sigchld(self) -> None:
         """No processes either."""
@@ -212,12 +284,31 @@ class SimulatedLoop:
         while self.turns < self.limit:
             if self.before_turn is not None:
                 self.before_turn()
+            if self.watched:
+                self._look()
             if self._ready:
                 self._call(self._draw())
             elif not self._advance():
                 return
             if once or nowait:
                 return
+
+    def _look(self) -> None:
+        """Which sockets can be read or written now."""
+        poll = self._poll()
+        wanted: dict[int, int] = {}
+        for watcher in self.watched:
+            flags = (POLLIN if watcher.events & READ else 0) | (POLLOUT if watcher.events & WRITE else 0)
+            wanted[watcher.fd] = wanted.get(watcher.fd, 0) | flags
+        for descriptor, flags in wanted.items():
+            poll.register(descriptor, flags)
+        told = dict(poll.poll(0))
+        if told:
+            for watcher in list(self.watched):
+                flags = told.get(watcher.fd, 0)
+                found = (READ if flags & ~POLLOUT else 0) | (WRITE if flags & ~POLLIN else 0)
+                if found & watcher.events and not watcher.due:
+                    watcher.found(found & watcher.events)
 
     def _draw(self) -> Callback:
         ready = self._ready
@@ -233,7 +324,7 @@ class SimulatedLoop:
 
     def _advance(self) -> bool:
         timers = self._timers
-        while timers:
+        while timers and self.awaited:
             due, _, timer = heappop(timers)
             if timer is not None:
                 self._time = max(self._time, due)

@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gevent
 from gevent.hub import Hub, LoopExit, set_hub
@@ -25,8 +25,10 @@ from packetflow.otp.process import Process
 from packetflow.otp.scheduler import Scheduler
 from packetflow.otp.signals import die
 from packetflow.otp.simulation.loop import SimulatedLoop
+from packetflow.otp.simulation.network import Network
 from packetflow.otp.system import System
 
+W = TypeVar("W", bound="World")
 TURNS = 1_000_000
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -48,6 +50,8 @@ class World:
         self.seed = seed
         self.random = random.Random(~seed)
         """The program's own chance; drawing from it does not change the order of turns."""
+        self.network = loop.network
+        """The connections between doors and clients: make them slow, cut them, part the two."""
         self._loop = loop
         self._systems: list[System] = []
         self._kills = 0.0
@@ -55,9 +59,12 @@ class World:
 
     def system(self, name: str = "local") -> System:
         """A new system in this world, shut down with it."""
-        made = System(name, self.clock(), incarnation=len(self._systems) + 1)
-        self._systems.append(made)
-        return made
+        return self.adopt(System(name, self.clock(), incarnation=len(self._systems) + 1))
+
+    def adopt(self, system: System) -> System:
+        """A system that somebody else has made is part of this world too: its actors may be struck, and it ends with it."""
+        self._systems.append(system)
+        return system
 
     def clock(self) -> Clock:
         """The virtual time: monotonic from 0, for people from the first of January 2000."""
@@ -87,6 +94,7 @@ class World:
         self.kill_at_random(0.0)
         for system in reversed(self._systems):
             system.shutdown()
+        self.network.close()
 
     def has_workers(self) -> bool:
         """Whether a greenlet of a system has not ended yet."""
@@ -100,6 +108,21 @@ class World:
             for process in system.scheduler.processes.values()
             if process.waiting is not None
         )
+
+
+class TurnsForThreads:
+    """What gevent itself would have a native thread do is done in a turn of this one."""
+
+    def apply(self, function: Callable[..., Any], args: Any = (), kwds: Any = None) -> Any:
+        """Does it, and returns the outcome."""
+        return self.spawn(function, *args, **(kwds or {})).get()
+
+    def spawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Does it soon."""
+        return gevent.spawn(function, *args, **kwargs)
+
+    def kill(self) -> None:
+        """Nothing is held."""
 
 
 class DrawnQueue(deque[Any]):
@@ -153,11 +176,18 @@ class DrawnScheduler(Scheduler):
             self.flushing = False
 
 
-def simulate(program: Callable[[World], Any], seed: int, *, turns: int = TURNS) -> Run:
+def simulate(
+    program: Callable[[W], Any],
+    seed: int,
+    *,
+    turns: int = TURNS,
+    world: Callable[[int, SimulatedLoop], W] | None = None,
+) -> Run:
     """Runs a program in a world of its own, in the order that the seed draws. It blocks the calling thread meanwhile.
 
-    program: called in a greenlet; gevent's events, queues, timeouts and sleeps work in virtual time, real input and output
-    does not. turns: how many it may make. Raises SimulationFailed (from what the program raised), Deadlock, Endless.
+    program: called in a greenlet; gevent's events, queues, timeouts and sleeps work in virtual time; so do offloaded work and
+    the world's own network; other input and output does not. turns: how many it may make. world: what kind of world.
+    Raises SimulationFailed (from what the program raised), Deadlock, Endless.
     """
     outcome: list[Any] = []
     done = get_original("_thread", "allocate_lock")()
@@ -165,7 +195,7 @@ def simulate(program: Callable[[World], Any], seed: int, *, turns: int = TURNS) 
 
     def in_thread() -> None:
         try:
-            outcome.append(_in_this_thread(program, seed, turns))
+            outcome.append(_in_this_thread(program, seed, turns, world or World))
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             outcome.append(error)
         finally:
@@ -192,13 +222,15 @@ def explore(program: Callable[[World], Any], seeds: Iterable[int], *, turns: int
     return [simulate(program, seed, turns=turns) for seed in seeds]
 
 
-def _in_this_thread(program: Callable[[World], Any], seed: int, turns: int) -> Run:
+def _in_this_thread(program: Callable[[Any], Any], seed: int, turns: int, make: Callable[..., Any]) -> Run:
     loop = SimulatedLoop(seed, turns)
     loop.scheduler_class = DrawnScheduler
     hub = Hub(loop)
     hub.exception_stream = None
+    hub.threadpool = TurnsForThreads()
     set_hub(hub)
-    world = World(seed, loop)
+    loop.network = Network(loop)
+    world = make(seed, loop)
 
     def live() -> Any:
         value = program(world)

@@ -66,7 +66,7 @@ RUNTIME: Final = frozenset(
         "actor_system.messages", "actor_system.system",
         "pools.child", "pools.pool", "pools.processes", "pools.reaping", "pools.server", "pools.slot_wait", "pools.threads",
         "registry.lock", "registry.patterns", "registry.table",
-        "simulation.loop", "simulation.world",
+        "simulation.loop", "simulation.network", "simulation.world",
         "state_machine.actions",
         "supervision.child_spec", "supervision.children", "supervision.dynamic_supervisor",
         "supervision.partition_supervisor", "supervision.router", "supervision.supervisor",

@@ -19,10 +19,10 @@ from gevent.event import AsyncResult
 from packetflow.otp import calls
 from packetflow.otp.answers import NoReply, Stop
 from packetflow.otp.errors import NoProcess, SpecError
-from packetflow.otp.process import DEAD, SIGNAL, Failed, Process
+from packetflow.otp.process import DEAD, SIGNAL, Failed
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import GenServer
-from packetflow.otp.signals import Monitor, log
+from packetflow.otp.signals import at_death, log
 from packetflow.otp.supervision.child_spec import Backoff, ChildSpec, Restart
 from packetflow.otp.supervision.children import Overseer, stop_children
 from packetflow.otp.supervision.supervisor import Supervisor
@@ -122,22 +122,6 @@ class Exited(NamedTuple):
     reason: object
 
 
-class _AtDeath(Monitor):
-    """Ends the process at the moment at which the actor that stands for it dies, however that dies."""
-
-    __slots__ = ("_os_process",)
-
-    def __init__(self, actor: Process, os_process: OSProcess) -> None:
-        super().__init__(actor.ref, actor, None)
-        self._os_process = os_process
-        actor.bond().monitors.add(self)
-
-    def tell(self, reason: object) -> None:
-        """The actor is dead."""
-        self._target = None
-        self._os_process.kill()
-
-
 class WorkerProcess(GenServer):
     """Stands for one operating-system process: calls, casts and sends to it go to that process.
 
@@ -155,7 +139,7 @@ class WorkerProcess(GenServer):
         worker = launched or OSProcess(spec, self.system)
         self._worker = worker
         self._asked: dict[Any, Settle] = {}
-        _AtDeath(self._process, worker)
+        at_death(worker.kill)
         reason = worker.wait_ready()
         if reason is not None:
             return Stop(reason)
