@@ -57,6 +57,18 @@ class Help(TypedDict):
     exit: NotRequired[int]
 
 
+class Simulated(TypedDict):
+    """`simulate`. outcomes: one for each program and seed. failed: the seeds that failed, by program."""
+
+    file: str
+    seed: int
+    runs: int
+    turns: int
+    seconds: float
+    failed: dict[str, list[int]]
+    outcomes: list[dict[str, Any]]
+
+
 class Init(TypedDict):
     """`init`: the files written, relative to the folder."""
 

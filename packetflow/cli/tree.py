@@ -48,6 +48,9 @@ SECTIONS = (
                 "the order of modules",
                 {"show": Leaf(HERE + "chain:show", "who sees a request, in which order")},
             ),
+            "simulate": Leaf(
+                HERE + "simulate:simulate", "runs a file's worlds in virtual time, seed by seed"
+            ),
         },
     ),
     Section(

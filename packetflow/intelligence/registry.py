@@ -23,6 +23,7 @@ from packetflow.intelligence.placement import Placed, Placement, check_dependenc
 from packetflow.otp import ChildSpec, Down, DynamicSupervisor, GenServer, Ref, Supervisor
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import PacketFlowError
+from packetflow.otp.supervision.children import Intensity
 
 MAX_FAULTS = 20  # faults of one module
 FAULT_WINDOW = 60.0  # seconds in which they count
@@ -113,6 +114,7 @@ class ModuleRegistry(GenServer):
         self._around = surroundings
         self._placed: dict[str, Placed] = {}
         self._supervisors: dict[Ref, Placed] = {}
+        self._kills: dict[str, Intensity] = {}  # of the modules' supervisors
         self._retiring: set[gevent.Greenlet[..., None]] = set()
         self._pending: Change | None = None
         self._prepared = False
@@ -171,12 +173,12 @@ class ModuleRegistry(GenServer):
         return there
 
     def handle_info(self, message: Any) -> None:
-        """A module's supervisor gave up, or a hook failed."""
+        """A module's supervisor gave up or was killed, or a hook failed."""
         match message:
-            case Down(ref=Ref() as ref):
+            case Down(ref=Ref() as ref, reason=reason):
                 placed = self._supervisors.pop(ref, None)
                 if placed is not None and placed.supervisor == ref:
-                    self._quarantine(placed)
+                    self._supervisor_ended(placed, reason)
             case ("fault", gate, principal, overran):
                 self._fault(gate, principal, overran)
 
@@ -403,6 +405,19 @@ class ModuleRegistry(GenServer):
         self._around.log.warning("module restarted", module=placed.name, why=why)
         placed.gate.status = RESTARTING
         placed.hosted.crash(why)
+
+    def _supervisor_ended(self, placed: Placed, reason: object) -> None:
+        """One that gave up has had its restarts; one that was killed says nothing of its module, which comes back."""
+        if reason == "killed" and not self._kills.setdefault(
+            placed.name, Intensity(MAX_RESTARTS, FAULT_WINDOW)
+        ).exceeded(self._around.clock.monotonic()):
+            placed.gate.status = RESTARTING
+            try:
+                self._start(placed)
+                return
+            except ModuleError as error:
+                self._around.log.error("module does not come back", module=placed.name, error=str(error))
+        self._quarantine(placed)
 
     def _quarantine(self, placed: Placed) -> None:
         placed.supervisor = None

@@ -119,6 +119,10 @@ class World(actors.World):
         for node in reversed(self._nodes):
             node.stop(0.0)
         super().close()
+
+    def discard(self) -> None:
+        """Closes what is still open, and removes the folder."""
+        super().discard()
         self._folder.cleanup()
 
 

@@ -61,6 +61,11 @@ class Link:
         for flow in self._flows:
             flow.kill(block=False)
 
+    def close(self) -> None:
+        """Closes its own two ends."""
+        for end in self._ends:
+            end.close()
+
     def _carry(self, source: Any, target: Any) -> None:
         network = self._network
         while True:
@@ -96,8 +101,7 @@ class Link:
         if isinstance(flow.value, gevent.GreenletExit) or all(one.dead for one in self._flows):
             for other in self._flows:
                 other.kill(block=False)
-            for end in self._ends:
-                end.close()
+            self.close()
             self._network.forget(self)
 
 
@@ -186,6 +190,14 @@ class Network:
         self.cut()
         for listener in list(self.listeners.values()):
             listener.close()
+
+    def discard(self) -> None:
+        """Closes every socket, without a turn for anybody."""
+        for link in self.links:
+            link.close()
+        for listener in list(self.listeners.values()):
+            listener.close()
+        self.links.clear()
 
     # ---- for the links ---------------------------------------------------------------------------------------------------
 

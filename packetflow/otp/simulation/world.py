@@ -30,6 +30,7 @@ from packetflow.otp.system import System
 
 W = TypeVar("W", bound="World")
 TURNS = 1_000_000
+CLEARING = 100_000  # turns that a world has to end in after its program has failed
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -95,6 +96,14 @@ class World:
         for system in reversed(self._systems):
             system.shutdown()
         self.network.close()
+
+    def discard(self) -> None:
+        """Closes what is still open, in no order and without a turn."""
+        self.network.discard()
+
+    def progress(self) -> tuple[int, float, int]:
+        """How far it has come: turns, virtual seconds, and the digest of the order drawn so far."""
+        return self._loop.turns, self._loop.now(), self._loop.digest
 
     def has_workers(self) -> bool:
         """Whether a greenlet of a system has not ended yet."""
@@ -248,11 +257,27 @@ def _in_this_thread(program: Callable[[Any], Any], seed: int, turns: int, make: 
             raise Endless(seed, f"it made more than {turns} turns") from None
         raise Deadlock(seed, world.waiting()) from None
     finally:
+        if not life.successful():
+            _clear_away(world, loop, life)
+        world.discard()
         hub.destroy()
     if life.exception is not None:
         error = life.exception
         raise SimulationFailed(seed, f"{type(error).__name__}: {error}") from error
     return Run(seed, life.value, loop.turns, loop.now(), loop.digest)
+
+
+def _clear_away(world: World, loop: SimulatedLoop, life: gevent.Greenlet[..., Any]) -> None:
+    """A program that failed has left its world as it was: what can end in order does so, in further turns."""
+    loop.before_turn = None
+    loop.limit = loop.turns + CLEARING
+    life.kill(block=False)
+    closing = gevent.Greenlet(world.close)
+    closing.start()
+    try:
+        closing.join()
+    except LoopExit:
+        pass  # somebody will not end; `discard` closes what is open
 
 
 def _anybody(_: Process) -> bool:
