@@ -3,7 +3,7 @@
 from packetflow.otp.process cimport Process
 
 cdef class Child:
-    cdef public object alarm, failures, restarts, spec, status
+    cdef public object alarm, failures, left, patience, restarts, spec, status
     cdef public Process process
 
 cdef class Refusal:

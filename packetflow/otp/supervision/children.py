@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from packetflow.otp.clock import Seconds
     from packetflow.otp.timers import Timer
 
+ORPHANS = 5.0  # seconds that the children of a supervisor that was killed have to end in
+LOOK_AGAIN = 0.005
 _LONGEST = 500  # characters of a reason in a log line
 Status = Literal["running", "undefined", "restarting", "backoff"]
 
@@ -40,7 +42,7 @@ Status = Literal["running", "undefined", "restarting", "backoff"]
 class Child:
     """One child of a supervisor, as it stands now."""
 
-    __slots__ = ("alarm", "failures", "process", "restarts", "spec", "status")
+    __slots__ = ("alarm", "failures", "left", "patience", "process", "restarts", "spec", "status")
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
@@ -49,6 +51,10 @@ class Child:
         self.restarts = 0
         self.failures = 0  # restarts in a row, for the backoff
         self.alarm: Timer | None = None
+        self.left: tuple[
+            Process, ...
+        ] = ()  # of a supervisor that died: its own children, until they are dead too
+        self.patience = 0.0  # until when they may take
 
     def hold(self, process: Process | None) -> None:
         """This process is the child now; None: it ignored."""
@@ -141,6 +147,7 @@ class ChildExit(NamedTuple):
 
     process: Process
     reason: object
+    left: tuple[Process, ...]  # its own children, if it was a supervisor: they end now, each in its time
 
 
 class TryAgain(NamedTuple):
@@ -286,7 +293,33 @@ class Overseer(GenServer):
 
     def child_exited(self, process: Process, reason: object) -> None:
         """Has the end of a child judged in this supervisor's turn."""
-        self._process.scheduler.deliver(self._process, (SIGNAL, ChildExit(process, reason)))
+        left = tuple(process.server.orphans()) if process.server.supervises else ()
+        self._process.scheduler.deliver(self._process, (SIGNAL, ChildExit(process, reason, left)))
+
+    def must_wait_for_orphans(self, child: Child) -> bool:
+        """Whether a supervisor is not to be started again yet, because children of the one before still hold what its own
+        will want, such as names. Then it is tried again soon; after ORPHANS seconds they are killed. Beyond OTP, where the
+        restarts fail until the intensity is reached."""
+        child.left = tuple(one for one in child.left if one.current is not DEAD)
+        if not child.left:
+            child.patience = 0.0
+            return False
+        scheduler = self._process.scheduler
+        now = scheduler.monotonic()
+        if child.patience == 0.0:
+            child.patience = now + ORPHANS
+        elif now >= child.patience:
+            for one in child.left:
+                die(one, "killed")
+            child.left, child.patience = (), 0.0
+            return False
+        child.status = "restarting"
+        child.alarm = scheduler.timers.after(LOOK_AGAIN, self.try_again, child)
+        return True
+
+    def try_again(self, child: Child) -> None:
+        """Has a child tried again in a turn of its own."""
+        self._process.scheduler.deliver(self._process, (SIGNAL, TryAgain(child)))
 
     def handle_call(self, request: Any, caller: Any) -> Any:
         """Answers the requests that the class's methods send. What else somebody calls with is that one's error."""

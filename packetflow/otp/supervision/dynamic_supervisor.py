@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packetflow.otp.answers import UNSET, Stop, is_orderly
 from packetflow.otp.errors import ChildNotFound, SpecError, StartFailed, TooManyChildren
-from packetflow.otp.process import SIGNAL, Process
+from packetflow.otp.process import Process
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.start import start_process
@@ -185,6 +185,7 @@ class DynamicSupervisor(Overseer):
             child = None if held is None else _as_child(held)
             if child is not None and child.process is message.process:
                 child.process = None
+                child.left = message.left
                 if child.spec.restart == "permanent" or not is_orderly(message.reason):
                     report(self.ref, "child_terminated", message.reason, child.spec, message.process.ref)
                 if wants_restart(child.spec, message.reason):
@@ -212,7 +213,9 @@ class DynamicSupervisor(Overseer):
         if now - started >= backoff.reset_after:
             child.failures = 0
         child.status = "backoff"
-        child.alarm = self._process.scheduler.timers.after(backoff.wait(child.failures), self._again, child)
+        child.alarm = self._process.scheduler.timers.after(
+            backoff.wait(child.failures), self.try_again, child
+        )
         child.failures += 1
         return None
 
@@ -220,10 +223,9 @@ class DynamicSupervisor(Overseer):
         report(self.ref, "shutdown", "reached_max_restart_intensity", child.spec, None)
         return Stop("shutdown")
 
-    def _again(self, child: Child) -> None:
-        self._process.scheduler.deliver(self._process, (SIGNAL, TryAgain(child)))
-
     def _bring_back(self, number: int, child: Child) -> Any:
+        if child.left and self.must_wait_for_orphans(child):
+            return None
         child.status = "restarting"
         try:
             process = start_child(self._process, child.spec, self._extra + child.spec.arguments)
@@ -234,7 +236,7 @@ class DynamicSupervisor(Overseer):
                 return self._restart(number, child, now)
             if self._intensity.exceeded(now):
                 return self._give_up(child)
-            self._again(child)
+            self.try_again(child)
             return None
         self._children.pop(number, None)
         if process is not None:

@@ -16,7 +16,6 @@ from packetflow.otp.errors import (
     SpecError,
     StartFailed,
 )
-from packetflow.otp.process import SIGNAL
 from packetflow.otp.ref import Ref
 from packetflow.otp.server import _scheduler
 from packetflow.otp.start import start_process
@@ -285,6 +284,7 @@ class Supervisor(Overseer):
         if isinstance(message, ChildExit):
             child = message.process.child
             if isinstance(child, Child) and child.process is message.process:
+                child.left = message.left
                 return self._judge(child, message.reason)
         elif isinstance(message, TryAgain):
             child = message.child
@@ -355,13 +355,12 @@ class Supervisor(Overseer):
 
     def _wait_and_retry(self, child: Child, delay: float) -> None:
         child.status = "backoff"
-        child.alarm = self._process.scheduler.timers.after(delay, self._again, child)
-
-    def _again(self, child: Child) -> None:
-        self._process.scheduler.deliver(self._process, (SIGNAL, TryAgain(child)))
+        child.alarm = self._process.scheduler.timers.after(delay, self.try_again, child)
 
     def _bring_back(self, child: Child) -> Any:
         """Restarts a child by the strategy: it alone, all, or it and those after it."""
+        if child.left and self.must_wait_for_orphans(child):
+            return None
         affected = [child]
         if self._strategy != "one_for_one":
             every = list(self._children.values())
@@ -391,7 +390,7 @@ class Supervisor(Overseer):
             return self._give_up(failed)
         backoff = failed.spec.backoff
         if backoff is None:
-            self._again(failed)
+            self.try_again(failed)
         else:
             self._wait_and_retry(failed, backoff.wait(failed.failures))
             failed.failures += 1
