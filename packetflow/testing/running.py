@@ -10,8 +10,8 @@ import runpy
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -43,7 +43,7 @@ class NotASimulation(PacketFlowError):
     code = "validation_failed"
 
 
-def programs_of(path: Path) -> dict[str, Callable[[World], Any]]:
+def programs_of(path: Path) -> dict[str, FunctionType]:
     """The programs in a file, by name, in its order. Raises NotASimulation if it can't be run or has none."""
     sys.path.insert(0, str(path.resolve().parent))
     try:
@@ -53,7 +53,7 @@ def programs_of(path: Path) -> dict[str, Callable[[World], Any]]:
         raise NotASimulation(
             f"{path} can't be run: {type(error).__name__}: {error} (line {place.lineno})"
         ) from error
-    found: dict[str, Callable[[World], Any]] = {
+    found: dict[str, FunctionType] = {
         name: value
         for name, value in names.items()
         if name.startswith(PREFIX) and inspect.isfunction(value) and value.__module__ == "<run_path>"
@@ -68,7 +68,15 @@ def programs_of(path: Path) -> dict[str, Callable[[World], Any]]:
     return found
 
 
-def run_seed(name: str, program: Callable[[World], Any], seed: int) -> Outcome:
+def _told(error: BaseException, file: str) -> str:
+    """An error as Python tells it, from the frames of that file on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != file:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(error.with_traceback(trace or error.__traceback__)))
+
+
+def run_seed(name: str, program: FunctionType, seed: int) -> Outcome:
     """One program, one seed."""
     worlds: list[World] = []
 
@@ -84,7 +92,7 @@ def run_seed(name: str, program: Callable[[World], Any], seed: int) -> Outcome:
     except SimulationFailed as failed:
         cause = failed.__cause__
         error = str(failed)
-        trace = "" if cause is None else "".join(traceback.format_exception(cause))
+        trace = "" if cause is None else _told(cause, program.__code__.co_filename)
         if worlds:
             turns, seconds, digest = worlds[0].progress()
             log = worlds[0].log

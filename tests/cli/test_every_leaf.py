@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +14,8 @@ from packetflow.cli.leaf import EVERYWHERE, LeafCommand
 from packetflow.cli.tree import root
 
 from .conftest import Cli, Desk
+
+WORLD = Path(__file__).resolve().parents[2] / "examples" / "simulation" / "two_desks.py"
 
 # What a leaf needs to do something harmless against the tests' node.
 WORDS = {
@@ -27,8 +30,10 @@ WORDS = {
     "stop": ["--dry-run"],
     "completion": ["bash"],
     "init": ["made", "--dry-run"],
+    "simulate": [str(WORLD), "--runs", "2"],
 }
 NEEDS_NO_NODE = {
+    "simulate",
     "version",
     "completion",
     "help",

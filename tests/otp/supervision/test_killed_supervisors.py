@@ -48,9 +48,7 @@ def test_it_waits_for_the_children_of_the_one_before(system: System, kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
-def test_who_takes_too_long_is_killed(
-    system: System, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_takes_too_long_is_killed(system: System, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if getattr(children.Overseer.must_wait_for_orphans, "__code__", None) is None:
         pytest.skip("the compiled core has no constants to be changed")
     monkeypatch.setattr(children, "ORPHANS", 0.05)
