@@ -59,6 +59,7 @@ from packetflow.otp.errors import MailboxFull as MailboxFull
 from packetflow.otp.errors import NameTaken as NameTaken
 from packetflow.otp.errors import NoProcess as NoProcess
 from packetflow.otp.errors import NotAnActor as NotAnActor
+from packetflow.otp.errors import NotASimulation as NotASimulation
 from packetflow.otp.errors import NotRegistered as NotRegistered
 from packetflow.otp.errors import NotTheOwner as NotTheOwner
 from packetflow.otp.errors import OffloadError as OffloadError

@@ -31,6 +31,7 @@ PacketFlowError                code, message for people
 ├─ NotTheOwner                 only the one who started a task may await it
 ├─ AlreadyAwaited              a task is awaited once
 ├─ HubBlocked                  the hub's own greenlet must not wait
+├─ NotASimulation              a file that can't be run as one
 ├─ SimulationFailed            a simulated program failed: seed
 │  ├─ Deadlock                 nobody can go on: waiting
 │  └─ Endless                  it made more turns than it may
@@ -349,6 +350,12 @@ class SimulationFailed(PacketFlowError):
     def __init__(self, seed: int, text: str) -> None:
         super().__init__(f"seed {seed}: {text}")
         self.seed = seed
+
+
+class NotASimulation(PacketFlowError):
+    """A file that can't be run as a simulation; says why, and what is expected."""
+
+    code = "validation_failed"
 
 
 class Deadlock(SimulationFailed):

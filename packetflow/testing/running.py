@@ -16,7 +16,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from packetflow.otp.errors import PacketFlowError, SimulationFailed
+from packetflow.otp.errors import NotASimulation, SimulationFailed
 from packetflow.testing.simulation import World, simulate
 
 PREFIX = "simulate"
@@ -35,12 +35,6 @@ class Outcome(TypedDict):
     error: str | None
     trace: str
     log: str
-
-
-class NotASimulation(PacketFlowError):
-    """A file that can't be run as a simulation; says why and what is expected."""
-
-    code = "validation_failed"
 
 
 def programs_of(path: Path) -> dict[str, FunctionType]:

@@ -75,6 +75,7 @@ NextEvent
 NextState
 NoProcess
 NoReply
+NotASimulation
 NotAnActor
 NotRegistered
 NotTheOwner

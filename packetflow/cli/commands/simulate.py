@@ -68,7 +68,8 @@ def in_processes(file: Path, seeds: Sequence[int]) -> Iterator[list[Any]]:
     """The outcomes seed by seed, in their order, as many processes at once as there are processors. Raises Failure."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from packetflow.testing.running import NotASimulation, run_in_process
+    from packetflow.otp.errors import NotASimulation
+    from packetflow.testing.running import run_in_process
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         try:
