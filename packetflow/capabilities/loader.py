@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from packetflow.capabilities.contract import DefinitionError
-from packetflow.capabilities.definition import Capability, definition_of
+from packetflow.capabilities.definition import MARK, Capability, definition_of
 from packetflow.capabilities.source import Source
 
 
@@ -30,7 +30,8 @@ def capabilities_in(namespace: ModuleType) -> list[Capability]:
     """The capabilities that a namespace holds, in order of definition, each once."""
     found: dict[int, Capability] = {}
     for value in vars(namespace).values():
-        definition = definition_of(value) if callable(value) else None
+        known = callable(value) or hasattr(type(value), MARK)  # a function, or a composition
+        definition = definition_of(value) if known else None
         if definition is not None:
             found[id(definition)] = definition
     return list(found.values())

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from packetflow.capabilities.context import Context, set_field
 from packetflow.capabilities.contract import faults_of
-from packetflow.intelligence.answers import Continue, Intercept, Optimize, Reject, Respond, Transform
+from packetflow.intelligence.answers import Continue, Intercept, Reject, Respond, Transform
 from packetflow.intelligence.chain import Hooks
 from packetflow.intelligence.gate import RESPONSE, Gate
 from packetflow.node.routes import CONTRACT_OUT, Refused, Route, Routes, Stage
@@ -72,8 +72,6 @@ class Detours:
         self.log = structlog.get_logger("packetflow")
         # Hints that modules may set on a request, each with who checks its value. Who registers a name here reads it.
         self.hints: dict[str, Callable[[Any], Any]] = {}
-        # Runs a plan that a module set on a request: (plan, context) -> value.
-        self.engine: Callable[[object, Context], Any] | None = None
         self._interrupted: dict[Context, float] = {}
 
     # ---- a request hook answered --------------------------------------------------------------------------------------
@@ -88,11 +86,11 @@ class Detours:
         try:
             return self._answered(call, gate, answer, request, fields)
         except BaseException:
-            self._ends_here(call)
+            self.ends_here(call)
             raise
 
     @staticmethod
-    def _ends_here(call: Context) -> None:
+    def ends_here(call: Context) -> None:
         """Of the stages ahead none is begun any more."""
         set_field(call, "stages", call.stages[: len(call.stamps) - 1])
 
@@ -106,20 +104,20 @@ class Detours:
         if kind is Reject:
             gate.rejected += 1
             self.note(call, "rejected", f"{answer.reason}: {answer.message}", back=1)
-            raise self._rejection(gate, answer)
+            raise self.rejection(gate, answer)
         if kind is Respond:
             gate.changed += 1
             self.note(call, "responded", None, back=1)
             try:
                 value = route.validate_output(answer.value)
             except ValidationError as failure:
-                self._fault(call, gate, self._misfit(gate, failure))
+                self.fault(call, gate, self._misfit(gate, failure))
                 return request, fields, self._rest(call, gate), False, None
             tail = self._stages_of(self._entered(call, before=gate))
             set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], CONTRACT_OUT, *tail))
             return request, fields, (), True, value
         if kind is not Intercept or not isinstance(answer.request, Request):
-            self._fault(
+            self.fault(
                 call, gate, TypeError(f"handle_request answered {answer!r}; expected one of its answers")
             )
             return request, fields, self._rest(call, gate), False, None
@@ -191,47 +189,6 @@ class Detours:
         route: Route = call.route
         return tuple(pair for pair in route.requests if pair[0] in ahead)
 
-    # ---- a plan instead of the capability alone -------------------------------------------------------------------------
-
-    def run_plan(self, call: Context, request: Request) -> Any:
-        """Show the plan that a module set to the plan hooks, then have the engine run it. Raises what ends the request."""
-        plan = request.plan
-        for gate, hook in call.route.plans:
-            stages = call.stages
-            place = len(call.stamps) - 1
-            set_field(call, "stages", (*stages[:place], Stage(gate.name, "plan", gate), *stages[place:]))
-            try:
-                if gate.busy is None:
-                    gate.busy = call
-                else:
-                    gate.enter(call)
-                answer = hook(plan, call)
-            except BaseException as crash:
-                self.request_hook_crashed(call, gate, crash)
-                continue
-            gate.leave(call)
-            call.stamps.append(self._clock.monotonic())
-            if answer is None or answer.__class__ is Continue:
-                continue
-            if answer.__class__ is Reject:
-                gate.rejected += 1
-                self.note(call, "rejected", f"{answer.reason}: {answer.message}", back=1)
-                self._ends_here(call)
-                raise self._rejection(gate, answer)
-            if answer.__class__ is Optimize:
-                gate.changed += 1
-                self.note(call, "optimized", None, back=1)
-                plan = answer.plan
-            else:
-                self._fault(
-                    call,
-                    gate,
-                    TypeError(f"handle_composition answered {answer!r}; expected one of its answers"),
-                )
-        if self.engine is None:
-            raise Unavailable("this node has no composition engine, so it can't run a plan")
-        return self.engine(plan, call)
-
     # ---- a hook crashed -----------------------------------------------------------------------------------------------
 
     def request_hook_crashed(self, call: Context, gate: Gate, crash: BaseException) -> Hooks:
@@ -241,13 +198,13 @@ class Detours:
         try:
             if isinstance(crash, Interrupt) and crash.gate is not gate:
                 raise crash  # a deadline or a cancel that strikes inside a hook is not the module's fault
-            self._fault(call, gate, crash)
+            self.fault(call, gate, crash)
         except BaseException:
-            self._ends_here(call)
+            self.ends_here(call)
             raise
         return self._rest(call, gate)
 
-    def _fault(self, call: Context, gate: Gate, crash: BaseException) -> None:
+    def fault(self, call: Context, gate: Gate, crash: BaseException) -> None:
         """Note a module's fault and tell its host. Raises the error that ends the request if `on_error` says so."""
         overran = isinstance(crash, Interrupt)
         what = crash.what if isinstance(crash, Interrupt) else described(crash)
@@ -338,7 +295,7 @@ class Detours:
         if kind is Reject:
             gate.rejected += 1
             self.note(call, "rejected", f"{answer.reason}: {answer.message}", back=1)
-            return Response(None, self._rejection(gate, answer), call), rest
+            return Response(None, self.rejection(gate, answer), call), rest
         changed = answer.response if kind is Transform else None
         fault: BaseException | None = None
         if not isinstance(changed, Response):
@@ -377,7 +334,7 @@ class Detours:
         self, call: Context, gate: Gate, crash: BaseException, response: Response
     ) -> Response:
         try:
-            self._fault(call, gate, crash)
+            self.fault(call, gate, crash)
         except RequestError as error:
             return Response(None, response.error or error, call)
         return response
@@ -397,7 +354,7 @@ class Detours:
         )
 
     @staticmethod
-    def _rejection(gate: Gate, answer: Reject) -> RequestError:
+    def rejection(gate: Gate, answer: Reject) -> RequestError:
         details = {**answer.details, "reason": answer.reason, "module": gate.name}
         return BY_CODE[answer.code](answer.message, details, answer.retry_after)
 

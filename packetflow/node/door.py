@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
 from packetflow.node.admission import Admission
-from packetflow.node.detours import Detours, Interrupt, described
+from packetflow.node.detours import Interrupt, described
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.plans import Plans
 from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
@@ -40,7 +41,7 @@ from packetflow.wire.values import NO_METADATA, Metadata, Response, make_request
 FOREIGN = (GreenletExit, GeventTimeout, KeyboardInterrupt)
 
 
-class Door(Detours):
+class Door(Plans):
     """Passes requests. limit: how many may be in flight at once on the node; queue: how many more may wait for room."""
 
     def __init__(

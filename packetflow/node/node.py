@@ -21,6 +21,7 @@ from packetflow.intelligence.placement import Placed, Placement
 from packetflow.node import view
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
 from packetflow.node.changing import Changing, ModuleSwitch
+from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
 from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
@@ -107,6 +108,10 @@ class Node:
         )
         self.door.log = self.log
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
+        self.compositions = Compositions(self.routes, self.clock, self.log)
+        self.door.engine = self.compositions.run
+        self.door.faults_of_plan = self.compositions.faults
+        self.door.difference_of_plans = self.compositions.difference
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
         self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
@@ -419,7 +424,8 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        return {**view.stats_of(self.door), "hub": self._hub_watch.counts()}
+        circuits = self.compositions.circuits()
+        return {**view.stats_of(self.door), "hub": self._hub_watch.counts(), "circuits": circuits}
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""

@@ -228,6 +228,15 @@ class CapabilityCount(TypedDict):
     errors: int
 
 
+class Circuit(TypedDict):
+    """A circuit breaker. state: closed, open or half_open. failures: in a row. opened: how often it opened."""
+
+    key: str
+    state: str
+    failures: int
+    opened: int
+
+
 class Stats(TypedDict):
     """Counts since the node's start. refused: requests that found no capability, or no room.
 
@@ -240,6 +249,7 @@ class Stats(TypedDict):
     in_flight: int
     by_capability: dict[str, CapabilityCount]
     counters: dict[str, int]
+    circuits: NotRequired[list[Circuit]]
     hub: NotRequired[Hub]
     missing: NotRequired[list[str]]
 

@@ -1,0 +1,403 @@
+"""The engine: compiles a plan into functions once, and runs them in the greenlet of the request that asks for it.
+
+Each step is a request with that request as its parent: it passes the chain, has its rights, and never more time. The nodes that
+run several things at once are in together.py, those that try again in trying.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import gevent
+from gevent.hub import get_hub
+from pydantic import BaseModel
+
+from packetflow.capabilities.conditions import ConditionError, Expression
+from packetflow.capabilities.context import Context
+from packetflow.composition.nodes import (
+    Branch,
+    Cel,
+    CircuitBreaker,
+    Condition,
+    Hedge,
+    Loop,
+    MapReduce,
+    Node,
+    Parallel,
+    Pipeline,
+    PlanError,
+    Race,
+    Retry,
+    Saga,
+    Sleep,
+    Step,
+    Value,
+)
+from packetflow.otp.clock import Clock
+from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
+from packetflow.wire.values import Metadata
+
+Scope: TypeAlias = dict[str, Any]
+UNDO_PAUSE = 0.1  # seconds before a compensation is tried again; twice as long each time, at most UNDO_MOST
+UNDO_MOST = 30.0
+KEPT = 256  # plans of modules that stay compiled
+
+
+class Flow:
+    """One strand of a run: the request that it belongs to, and what would have to be undone."""
+
+    __slots__ = ("context", "done", "engine")
+
+    def __init__(self, engine: Engine, context: Context, done: list[Undo] | None = None) -> None:
+        self.engine = engine
+        self.context = context
+        self.done: list[Undo] = [] if done is None else done
+
+    def fork(self) -> Flow:
+        """A strand of its own, for what runs beside others."""
+        return Flow(self.engine, self.context)
+
+    def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
+        """One request. Raises its RequestError."""
+        return self.context.request(capability, payload, timeout=timeout).unwrap()
+
+
+class Detached(Flow):
+    """Goes on when the request itself has been ended: for compensations. Asks in the same session, with time of its own."""
+
+    __slots__ = ()
+
+    def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
+        """One request. Raises its RequestError."""
+        door = self.context.door
+        return door.request(capability, payload, self.context.session, Metadata(timeout=timeout)).unwrap()
+
+
+Run: TypeAlias = Callable[[Scope, Flow], Any]
+
+
+class Undo:
+    """A step that was done and says how it is undone."""
+
+    __slots__ = ("label", "run", "scope")
+
+    def __init__(self, label: str, run: Run, scope: Scope) -> None:
+        self.label = label
+        self.run = run
+        self.scope = scope
+
+
+class Engine:
+    """Runs plans on one node. breakers: by key, shared by all plans."""
+
+    def __init__(self, clock: Clock, log: Any) -> None:
+        from packetflow.composition.trying import Breaker
+
+        self.clock = clock
+        self.log = log
+        self.breakers: dict[str, Breaker] = {}
+        self.chance: Random = getattr(get_hub().loop, "chance", Random)()
+        self._kept: dict[int, tuple[Node, Run]] = {}
+
+    def run(self, plan: Node, scope: Scope, context: Context) -> Any:
+        """Runs a plan over a scope, which it fills. Returns the plan's value. Raises the RequestError that ended it, which names
+        step and place."""
+        run = self.compiled(plan)
+        flow = Flow(self, context)
+        try:
+            return run(scope, flow)
+        except BaseException as error:
+            undo(flow, 0, error, 1)
+            raise
+
+    def compiled(self, plan: Node) -> Run:
+        """The functions of a plan, made when it is first run."""
+        kept = self._kept.get(id(plan))
+        if kept is None:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            kept = self._kept[id(plan)] = (plan, compile_node(plan, ""))
+        return kept[1]
+
+
+def compile_node(node: Node, place: str) -> Run:
+    """What runs a node and those below it."""
+    for kind, make in _COMPILERS.items():
+        if isinstance(node, kind):
+            return make(node, place)
+    raise PlanError(f"{place or 'the plan'}: the engine can't run a {node.kind}")
+
+
+def below(place: str, part: str | int) -> str:
+    """The place of a node below another."""
+    return f"{place}/{part}" if place else str(part)
+
+
+# ---- steps --------------------------------------------------------------------------------------------------------------
+
+
+def _step(step: Step, place: str) -> Run:
+    capability, timeout, label = step.capability, step.timeout, step.label
+    given = {name: _input(value, place) for name, value in step.inputs.items()}
+    outputs = dict(step.outputs)
+    undo_run = None if step.compensate is None else compile_node(step.compensate, below(place, "compensate"))
+    known: Any = None
+    names: tuple[str, ...] = ()
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        nonlocal known, names
+        found = flow.context.door.routes.catalogue.find(capability)
+        if found is not known:
+            names = () if found is None else tuple(found.definition.contract.field_names)
+            known = found
+        payload = {name: scope[name] for name in names if name in scope}
+        for name, read in given.items():
+            try:
+                payload[name] = read(scope)
+            except KeyError:
+                payload.pop(name, None)  # what it is to be made of is not there: as if it were not given
+        try:
+            value = flow.ask(capability, payload, timeout)
+        except RequestError as error:
+            raise located(error, f"step {label}", place) from None
+        put(scope, value, outputs)
+        if undo_run is not None:
+            flow.done.append(Undo(label, undo_run, scope))
+        return value
+
+    return run
+
+
+def located(error: RequestError, what: str, place: str) -> RequestError:
+    """The same error, saying where in the plan it came from. The innermost place counts."""
+    if "place" in error.details:
+        return error
+    details = {**error.details, "step": what.removeprefix("step "), "place": place}
+    return type(error)(f"{what}: {error.message}", details, error.retry_after)
+
+
+def put(scope: Scope, value: Any, outputs: Mapping[str, str]) -> None:
+    """Puts what a step gave into the scope: the fields of a model or a mapping, anything else as `result`."""
+    if value is None:
+        return
+    if isinstance(value, BaseModel):
+        fields: Mapping[str, Any] = {name: getattr(value, name) for name in type(value).model_fields}
+    elif isinstance(value, Mapping):
+        fields = value
+    else:
+        fields = {"result": value}
+    if outputs:
+        for name, field in fields.items():
+            scope[outputs.get(name, name)] = field
+    else:
+        scope.update(fields)
+
+
+def _input(given: Any, place: str) -> Callable[[Scope], Any]:
+    if isinstance(given, Value):
+        constant = given.value
+        return lambda scope: constant
+    if isinstance(given, Cel):
+        expression = Expression(given.text)
+        return lambda scope: evaluated(expression, scope, place)
+    name: str = given
+    return lambda scope: scope[name]
+
+
+def evaluated(expression: Expression, scope: Scope, place: str) -> Any:
+    """What a CEL text gives over a scope. Raises ExecutionFailed, which names the place."""
+    try:
+        return expression.evaluate(scope)
+    except ConditionError as error:
+        raise ExecutionFailed(str(error), {"place": place}) from error
+
+
+def condition(given: Condition, place: str) -> Callable[[Scope], bool]:
+    """What decides whether a condition holds. It raises ExecutionFailed, which names the place."""
+    if not isinstance(given, str):
+        function = given
+        return lambda scope: bool(function(MappingProxyType(scope)))
+    expression = Expression(given)
+
+    def holds(scope: Scope) -> bool:
+        try:
+            return expression.holds(scope)
+        except ConditionError as error:
+            raise ExecutionFailed(str(error), {"place": place}) from error
+
+    return holds
+
+
+# ---- in order -----------------------------------------------------------------------------------------------------------
+
+
+def _pipeline(node: Pipeline | Saga, place: str) -> Run:
+    steps = [compile_node(step, below(place, number)) for number, step in enumerate(node.steps)]
+    attempts = node.attempts if isinstance(node, Saga) else 1
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        mark = len(flow.done)
+        value = None
+        try:
+            for step in steps:
+                value = step(scope, flow)
+        except BaseException as error:
+            if len(flow.done) > mark:
+                undo(flow, mark, error, attempts)
+            raise
+        return value
+
+    return run
+
+
+def undo(flow: Flow, mark: int, error: BaseException, attempts: int) -> None:
+    """Undoes what was done since the mark, the last first. What can't be undone is told loudly: in the log, and in the error."""
+    done = flow.done[mark:]
+    del flow.done[mark:]
+    if not done:
+        return
+    if isinstance(error, Exception):
+        failed = _undo_all(flow, done, attempts)
+        if failed and isinstance(error, RequestError):
+            error.details = {**error.details, "not_undone": failed}
+    else:
+        # The request is being ended from outside and has no time left: what has been done is undone all the same.
+        gevent.spawn(_undo_all, Detached(flow.engine, flow.context), done, attempts)
+
+
+def _undo_all(flow: Flow, done: list[Undo], attempts: int) -> list[str]:
+    failed = []
+    for one in reversed(done):
+        pause = UNDO_PAUSE
+        for attempt in range(1, attempts + 1):
+            try:
+                one.run(one.scope, flow)
+                break
+            except RequestError as error:
+                if attempt == attempts:
+                    failed.append(one.label)
+                    flow.engine.log.error(
+                        "compensation failed",
+                        step=one.label,
+                        attempts=attempts,
+                        error=str(error),
+                        trace=flow.context.id[:8],
+                    )
+                    break
+                gevent.sleep(pause)
+                pause = min(pause * 2, UNDO_MOST)
+    return failed
+
+
+def _branch(node: Branch, place: str) -> Run:
+    cases = [
+        (condition(test, place), compile_node(then, below(place, number)))
+        for number, (test, then) in enumerate(node.cases)
+    ]
+    otherwise = None if node.otherwise is None else compile_node(node.otherwise, below(place, "otherwise"))
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        for holds, then in cases:
+            if holds(scope):
+                return then(scope, flow)
+        return None if otherwise is None else otherwise(scope, flow)
+
+    return run
+
+
+def collection(text: str, place: str) -> Callable[[Scope], list[Any]]:
+    """What gives the items of a collection: a name of the scope, or a CEL text. It raises ExecutionFailed for what is none."""
+    expression = None if text.isidentifier() else Expression(text)
+
+    def items(scope: Scope) -> list[Any]:
+        found = scope.get(text) if expression is None else evaluated(expression, scope, place)
+        if found is None or isinstance(found, str | bytes | Mapping) or not hasattr(found, "__iter__"):
+            raise ExecutionFailed(
+                f"{text!r} is {type(found).__name__}; expected a list to go through", {"place": place}
+            )
+        return list(found)
+
+    return items
+
+
+def _loop(node: Loop, place: str) -> Run:
+    body = compile_node(node.body, below(place, "body"))
+    goes_on = None if node.while_ is None else condition(node.while_, place)
+    items_of = None if node.over is None else collection(node.over, place)
+    breaks = None if node.break_when is None else condition(node.break_when, place)
+
+    def too_many(what: str) -> TooLarge:
+        return TooLarge(
+            f"loop {node.label}: {what}; max_iterations is {node.max_iterations:,}", {"place": place}
+        )
+
+    def once(scope: Scope, flow: Flow, values: list[Any]) -> bool:
+        values.append(body(scope, flow))
+        return breaks is not None and breaks(scope)
+
+    def run_over(scope: Scope, flow: Flow) -> list[Any]:
+        assert items_of is not None
+        items = items_of(scope)
+        if len(items) > node.max_iterations:
+            raise too_many(f"{len(items):,} items")
+        values: list[Any] = []
+        for number, item in enumerate(items):
+            if number and node.delay:
+                gevent.sleep(node.delay)
+            scope[node.item] = item
+            if once(scope, flow, values):
+                break
+        scope.pop(node.item, None)
+        return values
+
+    def run_while(scope: Scope, flow: Flow) -> list[Any]:
+        assert goes_on is not None
+        values: list[Any] = []
+        while goes_on(scope):
+            if len(values) >= node.max_iterations:
+                raise too_many("its condition still holds")
+            if values and node.delay:
+                gevent.sleep(node.delay)
+            if once(scope, flow, values):
+                break
+        return values
+
+    return run_over if items_of is not None else run_while
+
+
+def _sleep(node: Sleep, place: str) -> Run:
+    def run(scope: Scope, flow: Flow) -> None:
+        gevent.sleep(node.seconds)
+
+    return run
+
+
+def _late(module: str, name: str) -> Callable[[Any, str], Run]:
+    """The compilers of the other two files, which import this one."""
+
+    def make(node: Any, place: str) -> Run:
+        from packetflow.composition import together, trying
+
+        found: Callable[[Any, str], Run] = getattr({"together": together, "trying": trying}[module], name)
+        return found(node, place)
+
+    return make
+
+
+_COMPILERS: dict[type[Node], Callable[[Any, str], Run]] = {
+    Step: _step,
+    Pipeline: _pipeline,
+    Saga: _pipeline,
+    Branch: _branch,
+    Loop: _loop,
+    Sleep: _sleep,
+    Parallel: _late("together", "parallel"),
+    Race: _late("together", "race"),
+    Hedge: _late("together", "hedge"),
+    MapReduce: _late("together", "map_reduce"),
+    Retry: _late("trying", "retry"),
+    CircuitBreaker: _late("trying", "circuit_breaker"),
+}

@@ -1,0 +1,147 @@
+"""Plans: a tree of nodes with an id, what it requires and provides; and how a tree is walked, rewritten and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from packetflow.capabilities.definition import ID, VERSION, Capability
+from packetflow.composition.nodes import Branch, Node, PlanError, Several
+from packetflow.composition.serving import capability_of
+
+MOST_NODES = 1_000
+DEEPEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A plan that is served under an id. requires: a type for each name that it is given. provides: a type for each name of the
+    scope that it answers with; None: it answers what its body gives. Options as of `@capability`."""
+
+    id: str
+    intent: str
+    body: Node
+    requires: Mapping[str, Any] = field(default_factory=dict)
+    provides: Mapping[str, Any] | None = None
+    version: str = "1.0.0"
+    timeout: float | None = None
+    tags: tuple[str, ...] = ()
+    _made: list[Capability] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not ID.fullmatch(self.id):
+            raise PlanError(
+                f"composition {self.id!r}: expected a dotted lower-case name, such as user.onboarding"
+            )
+        if not isinstance(self.version, str) or not VERSION.fullmatch(self.version):
+            raise PlanError(
+                f"composition {self.id}: version {self.version!r}; expected major.minor.patch, such as 1.0.0"
+            )
+        if not isinstance(self.intent, str) or not self.intent:
+            raise PlanError(
+                f"composition {self.id} says nothing of itself; expected a line that says what it is for"
+            )
+        if not isinstance(self.body, Node):
+            raise PlanError(
+                f"composition {self.id}: its plan is {self.body!r}; expected a node, such as pipeline(...)"
+            )
+        for number, (place, _) in enumerate(walk(self.body)):
+            if number >= MOST_NODES:
+                raise PlanError(f"composition {self.id} has more than {MOST_NODES:,} nodes")
+            if place.count("/") >= DEEPEST:
+                raise PlanError(
+                    f"composition {self.id} is more than {DEEPEST} nodes deep, at {place[:80]}..."
+                )
+
+    @property
+    def definition(self) -> Capability:
+        """The capability as which it is served, made when it is first asked for. Raises PlanError, DefinitionError."""
+        if not self._made:
+            self._made.append(capability_of(self))
+        return self._made[0]
+
+    __packetflow_capability__ = (
+        definition  # how a capability file's loader knows it (capabilities/definition.py)
+    )
+
+
+def walk(plan: Node, place: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node with its place, such as `1/otherwise/0`, the outer ones first. No recursion: a plan may be deep."""
+    ahead = [(place, plan)]
+    while ahead:
+        here, node = ahead.pop()
+        yield here, node
+        for part, child in reversed(node.children):
+            ahead.append((f"{here}/{part}" if here else part, child))
+
+
+def node_at(plan: Node, place: str) -> Node:
+    """The node at a place. Raises PlanError if there is none."""
+    found = plan
+    for part in place.split("/") if place else ():
+        below = dict(found.children)
+        if part not in below:
+            raise PlanError(
+                f"there is no node at {place!r}; below {found.label} there is {', '.join(below) or 'nothing'}"
+            )
+        found = below[part]
+    return found
+
+
+def replaced(plan: Node, place: str, node: Node) -> Node:
+    """The plan with another node at a place; the old one stays as it is. Raises PlanError."""
+    node_at(plan, place)
+    if not place:
+        return node
+    part, _, rest = place.partition("/")
+    below = replaced(dict(plan.children)[part], rest, node)
+    if isinstance(plan, Several):
+        steps = tuple(below if str(number) == part else step for number, step in enumerate(plan.steps))
+        return replace(plan, steps=steps)
+    if isinstance(plan, Branch) and part != "otherwise":
+        cases = tuple((c, below if str(number) == part else n) for number, (c, n) in enumerate(plan.cases))
+        return replace(plan, cases=cases)
+    changed: dict[str, Any] = {part: below}
+    return replace(plan, **changed)
+
+
+def difference(old: Node, new: Node) -> list[str]:
+    """What a rewrite changed, as lines for people: `1: step a.b -> step a.c`."""
+    before, after = dict(walk(old)), dict(walk(new))
+    lines = []
+    for place in [*before, *(place for place in after if place not in before)]:
+        was, now = before.get(place), after.get(place)
+        if was is None or now is None or _own(was) != _own(now):
+            lines.append(f"{place or 'plan'}: {shown(was)} -> {shown(now)}")
+    return lines
+
+
+def shown(node: Node | None) -> str:
+    """A node in a few words, without those below it."""
+    if node is None:
+        return "nothing"
+    told = [
+        f"{name}={value!r}"
+        for name, value in _own(node).items()
+        if name not in ("kind", "capability", "name")
+    ]
+    label = f" {node.label}" if node.label != node.kind else ""
+    return f"{node.kind}{label}" + (f" ({', '.join(told)})" if told else "")
+
+
+def _own(node: Node) -> dict[str, Any]:
+    """What a node says itself: its fields that are not nodes and not what they are by default."""
+    own: dict[str, Any] = {"kind": node.kind}
+    for each in fields(node):
+        value = getattr(node, each.name)
+        if each.name in ("steps", "body", "map", "otherwise", "fallback", "compensate") or isinstance(
+            value, Node
+        ):
+            continue
+        if each.name == "cases":
+            value = tuple(condition for condition, _ in value)
+        if value == each.default or (isinstance(value, dict) and not value):
+            continue
+        own[each.name] = value
+    return own

@@ -1,0 +1,258 @@
+"""What runs several things at once: parallel, race, hedge, map_reduce. Whoever loses is cancelled, and its cleanup runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from pydantic import BaseModel
+
+from packetflow.capabilities.conditions import Expression
+from packetflow.composition.engine import Flow, Run, Scope, below, collection, compile_node, evaluated, put
+from packetflow.composition.nodes import Hedge, MapReduce, Parallel, Race
+from packetflow.wire.errors import Cancelled, ExecutionFailed, RequestError, Timeout, TooLarge
+
+LAST_WORDS = 5.0  # seconds that those who are cancelled have for their cleanup
+
+
+class Strand:
+    """One of several things that run at once, with a scope of its own. error: what it failed of."""
+
+    __slots__ = ("error", "flow", "label", "run", "scope", "value")
+
+    def __init__(self, label: str, run: Run, scope: Scope, flow: Flow) -> None:
+        self.label = label
+        self.run = run
+        self.scope = dict(scope)
+        self.flow = flow.fork()
+        self.value: Any = None
+        self.error: RequestError | None = None
+
+    def go(self) -> None:
+        """Runs it, and keeps what it gave."""
+        try:
+            self.value = self.run(self.scope, self.flow)
+        except RequestError as error:
+            self.error = error
+
+
+def run_together(
+    flow: Flow,
+    strands: list[Strand],
+    ends: Callable[[Strand], bool],
+    limit: int | None,
+    timeout: float | None = None,
+) -> list[Strand]:
+    """Runs strands, at most `limit` at once, until all have ended or `ends` says so of one. Returns those that have ended, in the
+    order in which they did. Those that have not are cancelled. Raises TimeoutError when the time is over."""
+    ahead = iter(strands)
+    ended: list[Strand] = []
+    stopped = Event()
+    left = min(len(strands), limit or len(strands))
+    crash: list[BaseException] = []
+
+    def work() -> None:
+        nonlocal left
+        try:
+            for strand in ahead:
+                strand.go()
+                if stopped.is_set():
+                    return
+                ended.append(strand)
+                if ends(strand):
+                    stopped.set()
+                    return
+        except Exception as error:  # noqa: BLE001 - a fault of a plan's own Python function: raised by the one who waits
+            crash.append(error)
+            stopped.set()
+        finally:
+            left -= 1
+            if not left:
+                stopped.set()
+
+    workers = [gevent.spawn(copy_context().run, work) for _ in range(left)]
+    try:
+        in_time = stopped.wait(timeout)
+    finally:
+        stopped.set()
+        _end(flow, workers)
+        for strand in strands:
+            flow.done.extend(strand.flow.done)
+    if crash:
+        raise crash[0]
+    if not in_time:
+        raise TimeoutError
+    return ended
+
+
+def _end(flow: Flow, workers: list[gevent.Greenlet[..., Any]]) -> None:
+    """Cancels those that still run, and waits for their cleanup."""
+    running = [one for one in workers if not one.dead]
+    if not running:
+        return
+    door = flow.context.door
+    for one in running:
+        if not door.cancel(one, Cancelled("another strand of the composition decided it")):
+            one.kill(block=False)
+    gevent.joinall(running, timeout=LAST_WORDS)
+    gevent.killall([one for one in running if not one.dead], block=False)
+
+
+def parallel(node: Parallel, place: str) -> Run:
+    """See Parallel."""
+    steps = [(step.label, compile_node(step, below(place, number))) for number, step in enumerate(node.steps)]
+    stops = node.partial_failure == "fail"
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        strands = [Strand(label, step, scope, flow) for label, step in steps]
+        try:
+            run_together(flow, strands, lambda one: stops and one.error is not None, node.limit, node.timeout)
+        except TimeoutError:
+            raise Timeout(f"{node.label}: not all done within {node.timeout:g} s", {"place": place}) from None
+        failed = {one.label: one.error for one in strands if one.error is not None}
+        if failed and stops:
+            raise next(iter(failed.values()))
+        good = [one for one in strands if one.error is None]
+        if not stops:
+            scope["failed"] = {label: {"code": e.code, "message": e.message} for label, e in failed.items()}
+        if node.combine == "list":
+            value: Any = [one.value for one in good]
+            put(scope, value, {})
+            return value
+        if node.combine == "merge":
+            value = {name: field for one in good for name, field in _fields(one.value).items()}
+            scope.update(value)
+            return value
+        for one in good:
+            scope.update(
+                {name: item for name, item in one.scope.items() if scope.get(name, _ABSENT) is not item}
+            )
+        return {one.label: one.value for one in good}
+
+    return run
+
+
+_ABSENT = object()
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, Mapping):
+        return value
+    return {} if value is None else {"result": value}
+
+
+def race(node: Race, place: str) -> Run:
+    """See Race."""
+    steps = [(step.label, compile_node(step, below(place, number))) for number, step in enumerate(node.steps)]
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        strands = [Strand(label, step, scope, flow) for label, step in steps]
+        return _first_good(flow, strands, scope)
+
+    return run
+
+
+def hedge(node: Hedge, place: str) -> Run:
+    """See Hedge."""
+    body = compile_node(node.body, below(place, "body"))
+
+    def later(number: int) -> Run:
+        def run(scope: Scope, flow: Flow) -> Any:
+            if number:
+                gevent.sleep(number * node.after)
+            return body(scope, flow)
+
+        return run
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        strands = [Strand(node.label, later(number), scope, flow) for number in range(node.attempts)]
+        return _first_good(flow, strands, scope)
+
+    return run
+
+
+def _first_good(flow: Flow, strands: list[Strand], scope: Scope) -> Any:
+    ended = run_together(flow, strands, lambda one: one.error is None, None)
+    last = ended[-1]
+    if last.error is not None:
+        raise strands[0].error or last.error
+    scope.update(last.scope)
+    return last.value
+
+
+def map_reduce(node: MapReduce, place: str) -> Run:
+    """See MapReduce."""
+    items_of = collection(node.over, place)
+    each = compile_node(node.map, below(place, "map"))
+    key_of = None if node.partition is None else Expression(node.partition)
+    reduce = node.reduce
+    reducer = reduce if isinstance(reduce, str) else compile_node(reduce, below(place, "reduce"))
+
+    def chunk_of(items: list[Any], values: list[Any], first: int) -> Run:
+        def run(scope: Scope, flow: Flow) -> None:
+            for attempt in range(1, node.attempts + 1):
+                mark = len(flow.done)
+                try:
+                    for number, item in enumerate(items):
+                        values[first + number] = each({**scope, node.item: item}, flow)
+                    return
+                except RequestError:
+                    if attempt == node.attempts:
+                        raise
+                    del flow.done[mark:]
+
+        return run
+
+    def together(values: list[Any], scope: Scope, flow: Flow) -> Any:
+        if isinstance(reducer, str):
+            return _reduced(reducer, values, place)
+        return reducer({**scope, "items": values}, flow)
+
+    def run(scope: Scope, flow: Flow) -> Any:
+        items = items_of(scope)
+        if len(items) > node.most:
+            raise TooLarge(f"{node.label}: {len(items):,} items; most is {node.most:,}", {"place": place})
+        values: list[Any] = [None] * len(items)
+        chunks = [
+            Strand(f"items from {at}", chunk_of(items[at : at + node.chunk], values, at), scope, flow)
+            for at in range(0, len(items), node.chunk)
+        ]
+        if chunks:
+            run_together(flow, chunks, lambda one: one.error is not None, node.concurrency)
+        for one in chunks:
+            if one.error is not None:
+                raise one.error
+        if key_of is None:
+            value = together(values, scope, flow)
+        else:
+            parts: dict[Any, list[Any]] = {}
+            for item, result in zip(items, values, strict=True):
+                parts.setdefault(evaluated(key_of, {node.item: item}, place), []).append(result)
+            value = {key: together(part, scope, flow) for key, part in parts.items()}
+        scope["result"] = value
+        return value
+
+    return run
+
+
+def _reduced(how: str, values: list[Any], place: str) -> Any:
+    try:
+        match how:
+            case "sum":
+                return sum(values)
+            case "count":
+                return len(values)
+            case "min":
+                return min(values, default=None)
+            case "max":
+                return max(values, default=None)
+            case "merge":
+                return {name: field for value in values for name, field in _fields(value).items()}
+    except TypeError as error:
+        raise ExecutionFailed(f"reduce {how!r}: {error}", {"place": place}) from error
+    return values
