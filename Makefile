@@ -18,7 +18,7 @@ test-compiled: build/compiled/.made
 	@PACKETFLOW_EXPECT=compiled PYTHONPATH=build/compiled:. $(BIN)/python -P -m pytest -m "not slow" tests/otp tests/node
 
 build/compiled/.made: $(STAMP) pyproject.toml setup.py $(wildcard $(foreach room,packetflow/otp packetflow/otp/*,$(room)/*.py $(room)/*.pxd))
-	@rm -rf build/compiled
+	@rm -rf build/compiled build/lib*
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled .
 	@touch $@
 

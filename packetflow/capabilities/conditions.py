@@ -70,7 +70,7 @@ class Expression:
         given = {name: _plain(names.get(name)) for name in self.names}
         try:
             return self._program.execute(given)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the library raises over somebody's values
             raise ConditionError(f"{self.text!r} can't be evaluated: {_first_line(error)}") from None
 
     def holds(self, names: Mapping[str, Any]) -> bool:

@@ -54,9 +54,10 @@ def step(
     compensate: Given | None = None,
     name: str | None = None,
 ) -> Step:
-    """One request to a capability. inputs: parameter -> name in the scope, Value(...) or Cel(...). outputs: field -> name in the scope.
+    """One request to a capability.
 
-    compensate: undoes it if a later step of its pipeline fails.
+    inputs: parameter -> name in the scope, Value(...) or Cel(...). outputs: field -> name in the scope. compensate: undoes
+    it if a later step of its pipeline fails.
     """
     return _step(Step, capability, inputs, outputs, timeout, compensate, name)
 

@@ -6,6 +6,7 @@ run several things at once are in together.py, those that try again in trying.py
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
@@ -146,14 +147,20 @@ def _step(step: Step, place: str) -> Run:
     undo_run = None if step.compensate is None else compile_node(step.compensate, below(place, "compensate"))
     known: Any = None
     names: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()
 
     def run(scope: Scope, flow: Flow) -> Any:
-        nonlocal known, names
+        nonlocal known, names, left_out
         found = flow.context.door.routes.catalogue.find(capability)
         if found is not known:
-            names = () if found is None else tuple(found.definition.contract.field_names)
+            names, left_out = (
+                ((), frozenset()) if found is None else _parameters(found.definition.contract.requires)
+            )
             known = found
         payload = {name: scope[name] for name in names if name in scope}
+        for name in left_out:
+            if name in payload and payload[name] is None:
+                del payload[name]
         for name, read in given.items():
             try:
                 payload[name] = read(scope)
@@ -169,6 +176,21 @@ def _step(step: Step, place: str) -> Run:
         return value
 
     return run
+
+
+def _parameters(requires: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """A contract's parameters, and those of them that may be left out but not be null: null in the scope is as if not there."""
+    fields = requires.get("properties", {})
+    needed = requires.get("required", ())
+    nullable = {
+        name
+        for name, schema in fields.items()
+        if '"null"' in json.dumps(schema) or not schema.keys() & _TYPED
+    }
+    return tuple(fields), frozenset(name for name in fields if name not in needed and name not in nullable)
+
+
+_TYPED = {"type", "anyOf", "$ref", "enum", "const", "allOf", "oneOf"}
 
 
 def located(error: RequestError, what: str, place: str) -> RequestError:

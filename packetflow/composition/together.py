@@ -109,12 +109,14 @@ def parallel(node: Parallel, place: str) -> Run:
     def run(scope: Scope, flow: Flow) -> Any:
         strands = [Strand(label, step, scope, flow) for label, step in steps]
         try:
-            run_together(flow, strands, lambda one: stops and one.error is not None, node.limit, node.timeout)
+            ended = run_together(
+                flow, strands, lambda one: stops and one.error is not None, node.limit, node.timeout
+            )
         except TimeoutError:
             raise Timeout(f"{node.label}: not all done within {node.timeout:g} s", {"place": place}) from None
-        failed = {one.label: one.error for one in strands if one.error is not None}
+        failed = {one.label: one.error for one in ended if one.error is not None}
         if failed and stops:
-            raise next(iter(failed.values()))
+            raise next(iter(failed.values()))  # those that were cancelled for it have errors too
         good = [one for one in strands if one.error is None]
         if not stops:
             scope["failed"] = {label: {"code": e.code, "message": e.message} for label, e in failed.items()}
@@ -222,11 +224,11 @@ def map_reduce(node: MapReduce, place: str) -> Run:
             Strand(f"items from {at}", chunk_of(items[at : at + node.chunk], values, at), scope, flow)
             for at in range(0, len(items), node.chunk)
         ]
-        if chunks:
-            run_together(flow, chunks, lambda one: one.error is not None, node.concurrency)
-        for one in chunks:
-            if one.error is not None:
-                raise one.error
+        ended = (
+            run_together(flow, chunks, lambda one: one.error is not None, node.concurrency) if chunks else []
+        )
+        if ended and ended[-1].error is not None:
+            raise ended[-1].error
         if key_of is None:
             value = together(values, scope, flow)
         else:

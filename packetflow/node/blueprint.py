@@ -15,6 +15,7 @@ from packetflow.intelligence.host import checked_config
 from packetflow.intelligence.module import Module
 from packetflow.intelligence.placement import Placement
 from packetflow.node.config import ConfigError, LoadedConfig, ModuleEntry, NodeConfig, module_config
+from packetflow.node.plan_source import PlanSource, holds_plans
 
 ModuleGiven = type[Module] | tuple[str, type[Module]] | Placement
 
@@ -50,7 +51,9 @@ class Blueprint:
     def sources(self) -> list[CapabilitySource]:
         """Where the capabilities come from, those given in code last."""
         found = [
-            CapabilitySource(path=entry.path, module=entry.module, config=dict(entry.config))
+            PlanSource(path=entry.path)
+            if entry.path is not None and holds_plans(entry.path)
+            else CapabilitySource(path=entry.path, module=entry.module, config=dict(entry.config))
             for entry in self.config.capabilities
         ]
         return found + ([CapabilitySource(definitions=self._capabilities)] if self._capabilities else [])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from packetflow.capabilities.catalogue import Catalogue
 from packetflow.capabilities.context import Context
 from packetflow.node.routes import Routes
 from packetflow.node.system import shapes
+from packetflow.node.view import nearest
 from packetflow.otp.clock import Clock
+from packetflow.wire.errors import NotFound, ValidationFailed
 
 if TYPE_CHECKING:
     from packetflow.composition.engine import Engine
@@ -71,10 +73,55 @@ class Compositions:
             for one in breakers.values()
         ]
 
-    def served(self) -> list[Composition]:
-        """The compositions that are served, the highest version of each."""
-        found = (plan_of(self._routes.catalogue, id) for id in self._routes.catalogue.ids)
-        return [plan for plan in found if plan is not None]
+    # ---- how they are seen ----------------------------------------------------------------------------------------------
+
+    def rows(self, allow: Callable[[str], bool]) -> list[shapes.FlowRow]:
+        """Those that are served and may be called, the highest version of each."""
+        from packetflow.composition.plan import walk
+
+        found = (plan_of(self._routes.catalogue, id) for id in self._routes.catalogue.ids if allow(id))
+        return [
+            {
+                "id": plan.id, "version": plan.version, "intent": plan.intent,
+                "nodes": sum(1 for _ in walk(plan.body)), "faults": self.faults(plan),
+            }
+            for plan in found
+            if plan is not None
+        ]  # fmt: skip
+
+    def one(self, id: str, allow: Callable[[str], bool]) -> shapes.Flow:
+        """One in full. Raises NotFound."""
+        plan = plan_of(self._routes.catalogue, id) if allow(id.partition("@")[0]) else None
+        if plan is None:
+            names = [row["id"] for row in self.rows(allow)]
+            raise NotFound(f"no composition {id!r}", {"flow": id, "nearest": nearest(id, names)})
+        from packetflow.composition.data import to_data
+        from packetflow.composition.drawing import as_mermaid, as_text
+        from packetflow.composition.nodes import PlanError
+
+        try:
+            data = to_data(plan)
+        except PlanError:
+            data = None
+        contract = plan.definition.contract
+        return {
+            "id": plan.id, "version": plan.version, "intent": plan.intent, "requires": dict(contract.requires),
+            "provides": dict(contract.provides), "plan": data, "text": as_text(plan), "mermaid": as_mermaid(plan),
+            "faults": self.faults(plan),
+        }  # fmt: skip
+
+    def check(self, data: Mapping[str, Any]) -> shapes.FlowFaults:
+        """What would be wrong with a plan that is not served yet. Raises ValidationFailed if the data is no plan."""
+        from packetflow.composition.data import from_data
+        from packetflow.composition.nodes import PlanError
+        from packetflow.composition.plan import walk
+
+        try:
+            plan = from_data(data)
+        except PlanError as error:
+            faults = [{"path": one.place, "message": one.message} for one in error.faults]
+            raise ValidationFailed(f"it is no composition: {error}", {"faults": faults}) from error
+        return {"id": plan.id, "nodes": sum(1 for _ in walk(plan.body)), "faults": self.faults(plan)}
 
 
 class Known:

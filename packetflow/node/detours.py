@@ -355,6 +355,7 @@ class Detours:
 
     @staticmethod
     def rejection(gate: Gate, answer: Reject) -> RequestError:
+        """The error by which a module refuses."""
         details = {**answer.details, "reason": answer.reason, "module": gate.name}
         return BY_CODE[answer.code](answer.message, details, answer.retry_after)
 

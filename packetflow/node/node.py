@@ -387,6 +387,18 @@ class Node:
         """One capability in full; None if there is none that this caller may call."""
         return view.describe_for(self.door, session, id)
 
+    def flows(self, session: Session) -> list[shapes.FlowRow]:
+        """The compositions that this caller may call."""
+        return self.compositions.rows(session.grants.allow)
+
+    def flow(self, session: Session, id: str) -> shapes.Flow:
+        """One composition in full. Raises NotFound."""
+        return self.compositions.one(id, session.grants.allow)
+
+    def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
+        """What would keep a plan from running on this node. Raises ValidationFailed if it is none."""
+        return self.compositions.check(plan)
+
     def modules(self) -> list[shapes.ModuleRow]:
         """The modules, in the chain's order."""
         return view.module_rows(self.placed(), self.traces.module_times())

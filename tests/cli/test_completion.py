@@ -18,7 +18,12 @@ def completed(cli: Cli, *words: str, shell: str = "bash") -> list[str]:
 
 
 def test_ids_come_from_the_node(desk: Desk) -> None:
-    assert completed(desk, "call", "ticket.") == ["ticket.find", "ticket.open", "ticket.reply"]
+    assert completed(desk, "call", "ticket.") == [
+        "ticket.find",
+        "ticket.hello",
+        "ticket.open",
+        "ticket.reply",
+    ]
     assert completed(desk, "module", "show", "") == ["rate_limit"]
     assert "last" in completed(desk, "trace", "")
     assert completed(desk, "call", "ticket.open", "cu") == ["customer_id="]

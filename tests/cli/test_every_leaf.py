@@ -17,6 +17,8 @@ from .conftest import Cli, Desk
 
 WORLD = Path(__file__).resolve().parents[2] / "examples" / "simulation" / "two_desks.py"
 
+FLOW = Path(__file__).resolve().parent / "desk" / "flows" / "hello.toml"
+
 # What a leaf needs to do something harmless against the tests' node.
 WORDS = {
     "call": ["ticket.open", "customer_id=C-1", "text=hi"],
@@ -30,6 +32,9 @@ WORDS = {
     "stop": ["--dry-run"],
     "completion": ["bash"],
     "init": ["made", "--dry-run"],
+    "flow show": ["ticket.hello"],
+    "flow check": [str(FLOW)],
+    "flow run": ["ticket.hello", "customer_id=C-1"],
     "simulate": [str(WORLD), "--runs", "2"],
 }
 NEEDS_NO_NODE = {

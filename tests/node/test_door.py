@@ -466,7 +466,7 @@ def test_a_plan_passes_the_plan_hooks_and_the_engine() -> None:
     optimiser = module(handle_composition=lambda plan, context: Optimize([*plan, "better"]))
     passing = Passing([add], [gate(planner, "planner", 1), gate(optimiser, "optimiser", 2)])
     assert passing("sum.add", a=1).error.code == "unavailable"  # type: ignore[union-attr]
-    passing.door.engine = lambda plan, context: {"total": len(plan)}  # type: ignore[arg-type]
+    passing.door.engine = lambda plan, scope, context: {"total": len(plan)}
     response = passing("sum.add", a=1)
     assert response.value.total == 2
     assert ("plan", "optimiser") in passing.stages(response)

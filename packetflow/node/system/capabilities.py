@@ -54,6 +54,15 @@ class View(Protocol):
     def reload(self, dry_run: bool = False) -> shapes.Reload:
         """Read the configuration again."""
 
+    def flows(self, session: Session) -> list[shapes.FlowRow]:
+        """The compositions that this caller may call."""
+
+    def flow(self, session: Session, id: str) -> shapes.Flow:
+        """One composition in full."""
+
+    def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
+        """What would be wrong with a plan on this node."""
+
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
@@ -70,9 +79,28 @@ DryRun = Annotated[bool, Field(description="Only check, and say what would be.")
 
 def system_capabilities(node: View) -> list[Capability]:
     """The capabilities through which this node is seen and changed."""
-    functions = [*_seeing(node), *_tracing(node), *_changing(node)]
+    functions = [*_seeing(node), *_flows(node), *_tracing(node), *_changing(node)]
     found = [definition_of(function) for function in functions]
     return [definition for definition in found if definition is not None]
+
+
+def _flows(node: View) -> list[Callable[..., Any]]:
+    @declare("system.flows", tags=["system"])
+    def flows(context: Context) -> shapes.Flows:
+        """The compositions that the caller may call, and what keeps them from running."""
+        return {"flows": node.flows(context.session)}
+
+    @declare("system.flow", tags=["system"])
+    def flow(id: Annotated[str, Field(max_length=200)], context: Context) -> shapes.Flow:
+        """One composition in full: its plan as data and as pictures."""
+        return node.flow(context.session, id)
+
+    @declare("system.flow.check", tags=["system"])
+    def flow_check(plan: dict[str, Any]) -> shapes.FlowFaults:
+        """What would keep a plan from running on this node."""
+        return node.check_flow(plan)
+
+    return [flows, flow, flow_check]
 
 
 def _seeing(node: View) -> list[Callable[..., Any]]:

@@ -254,6 +254,44 @@ class Stats(TypedDict):
     missing: NotRequired[list[str]]
 
 
+class FlowRow(TypedDict):
+    """A composition. nodes: how many it has. faults: why it can't be run on this node; none if it can."""
+
+    id: str
+    version: str
+    intent: str
+    nodes: int
+    faults: list[str]
+
+
+class Flows(TypedDict):
+    """`system.flows`."""
+
+    flows: list[FlowRow]
+
+
+class Flow(TypedDict):
+    """`system.flow`. plan: as data, null where it holds Python functions. text, mermaid: pictures of it."""
+
+    id: str
+    version: str
+    intent: str
+    requires: dict[str, Any]
+    provides: dict[str, Any]
+    plan: dict[str, Any] | None
+    text: str
+    mermaid: str
+    faults: list[str]
+
+
+class FlowFaults(TypedDict):
+    """`system.flow.check`. id: of the composition that was checked. faults: each with its place."""
+
+    id: str
+    nodes: int
+    faults: list[str]
+
+
 class Configuration(TypedDict):
     """The live configuration and where each value comes from; secrets hidden."""
 

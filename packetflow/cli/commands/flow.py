@@ -1,0 +1,135 @@
+"""`packetflow flow`: compositions: which there are, how one looks, whether a file's can run here, and running one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from packetflow.cli.commands.call import call_once
+from packetflow.cli.exits import Exit
+from packetflow.cli.failures import Failure
+from packetflow.cli.invocation import Invocation
+from packetflow.cli.leaf import leaf
+from packetflow.cli.screen.painter import Painter
+from packetflow.cli.screen.table import Column, show_parts, show_table, show_wrapped
+from packetflow.cli.screen.units import count
+
+
+@leaf(
+    "list",
+    document="packetflow.node.system.shapes:Flows",
+    examples=["flow list", "flow list --json"],
+)
+def list_(run: Invocation) -> None:
+    """The compositions that the node serves, and what keeps them from running."""
+    document = run.ask("system.flows")
+    run.answer(document, lambda out: show_flows(out, document["flows"]))
+    if not document["flows"]:
+        run.say("the node serves no composition")
+
+
+def show_flows(out: Painter, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table, then the faults of those that have some."""
+    layout = [
+        Column("ID", "id"),
+        Column("VERSION", "version", right=True, drop=1),
+        Column("NODES", "nodes", right=True, drop=2),
+        Column("RUNS", "runs"),
+        Column("WHAT", "intent", shrink=True),
+    ]
+    shown = [{**row, "runs": "no" if row["faults"] else "yes"} for row in rows]
+    show_table(out, layout, shown)
+    for row in rows:
+        for fault in row["faults"]:
+            show_wrapped(out, f"{row['id']} {fault}", 2)
+
+
+@leaf(
+    "show",
+    document="packetflow.node.system.shapes:Flow",
+    examples=["flow show ticket.intake", "flow show ticket.intake --as mermaid"],
+)
+@click.argument("id")
+@click.option(
+    "--as",
+    "how",
+    type=click.Choice(["text", "mermaid"]),
+    default="text",
+    metavar="HOW",
+    help="text or mermaid.",
+)
+def show(run: Invocation, id: str, how: str) -> None:
+    """One composition: its plan as a tree, or as a Mermaid flowchart."""
+    document = run.ask("system.flow", {"id": id})
+    run.answer(document, lambda out: show_flow(out, document, how))
+
+
+def show_flow(out: Painter, flow: Mapping[str, Any], how: str) -> None:
+    """Its plan, after what it is where that is for people."""
+    if how == "mermaid":
+        out.stream.write(flow["mermaid"])
+        return
+    show_parts(out, [(f"{flow['id']}@{flow['version']}", ("bold",)), (flow["intent"], ())])
+    for word in ("requires", "provides"):
+        names = flow[word].get("properties", {})
+        if names:
+            needed = flow[word].get("required", ())
+            out.line(f"  {word}  {', '.join(name if name in needed else name + '?' for name in names)}")
+    out.line("")
+    for line in flow["text"].splitlines():
+        out.line(f"  {line}")
+    for fault in flow["faults"]:
+        show_wrapped(out, f"can't be run: {fault}", 2)
+
+
+@leaf(
+    "check",
+    document="packetflow.node.system.shapes:FlowFaults",
+    examples=["flow check flows/intake.toml", "flow check flows/intake.toml --json"],
+)
+@click.argument("file", type=click.Path(path_type=Path))
+def check(run: Invocation, file: Path) -> int:
+    """Whether the composition in a file could run on the node: its form, then every name, type and condition.
+
+    Exit 2 if the file holds no composition, 6 if it holds one that could not run.
+    """
+    from packetflow.composition.data import read_file, to_data
+    from packetflow.composition.nodes import PlanError
+
+    try:
+        plan = read_file(file)
+    except PlanError as error:
+        details = {"faults": [{"path": one.place, "message": one.message} for one in error.faults]}
+        raise Failure("validation_failed", str(error), details=details) from error
+    document = run.ask("system.flow.check", {"plan": to_data(plan)})
+    run.answer(document, lambda out: show_check(out, file, document))
+    return Exit.BAD_NEWS if document["faults"] else Exit.DONE
+
+
+def show_check(out: Painter, file: Path, document: Mapping[str, Any]) -> None:
+    """Each fault with its place, or that there is none."""
+    for fault in document["faults"]:
+        out.line(f"{file}: {fault}")
+    if not document["faults"]:
+        out.line(f"{document['id']} can run here: {count(document['nodes'], 'node')}")
+
+
+@leaf(
+    "run",
+    document="packetflow.cli.documents:Call",
+    examples=[
+        "flow run ticket.intake customer_id=C-1001 text='my card is lost'",
+        "flow run ticket.intake customer_id=C-1001 text=hi -v",
+    ],
+)
+@click.argument("id")
+@click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
+@click.option("--input", "source", metavar="FILE", help="The payload as a JSON object; - is stdin.")
+@click.option("--key", default="", metavar="WORD", help="Idempotency key.")
+def run_(run: Invocation, id: str, fields: Sequence[str], source: str | None, key: str) -> int:
+    """Runs a composition to its end; the fields are typed by what it requires, as with `call`."""
+    nothing = {"output": None, "resume": False, "resend_unknown": False, "format": None}
+    return call_once(run, id, fields, source, {"key": key, **nothing})
