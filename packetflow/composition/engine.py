@@ -42,6 +42,7 @@ from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
 from packetflow.wire.values import Metadata
 
 Scope: TypeAlias = dict[str, Any]
+_ABSENT: Any = object()
 UNDO_PAUSE = 0.1  # seconds before a compensation is tried again; twice as long each time, at most UNDO_MOST
 UNDO_MOST = 30.0
 KEPT = 256  # plans of modules that stay compiled
@@ -366,13 +367,17 @@ def _loop(node: Loop, place: str) -> Run:
         if len(items) > node.max_iterations:
             raise too_many(f"{len(items):,} items")
         values: list[Any] = []
+        before = scope.get(node.item, _ABSENT)
         for number, item in enumerate(items):
             if number and node.delay:
                 gevent.sleep(node.delay)
             scope[node.item] = item
             if once(scope, flow, values):
                 break
-        scope.pop(node.item, None)
+        if before is _ABSENT:
+            scope.pop(node.item, None)
+        else:
+            scope[node.item] = before  # the name was somebody else's, and is again
         return values
 
     def run_while(scope: Scope, flow: Flow) -> list[Any]:

@@ -46,13 +46,7 @@ class Composition:
             raise PlanError(
                 f"composition {self.id}: its plan is {self.body!r}; expected a node, such as pipeline(...)"
             )
-        for number, (place, _) in enumerate(walk(self.body)):
-            if number >= MOST_NODES:
-                raise PlanError(f"composition {self.id} has more than {MOST_NODES:,} nodes")
-            if place.count("/") >= DEEPEST:
-                raise PlanError(
-                    f"composition {self.id} is more than {DEEPEST} nodes deep, at {place[:80]}..."
-                )
+        check_bounds(self.body, f"composition {self.id}")
 
     @property
     def definition(self) -> Capability:
@@ -64,6 +58,15 @@ class Composition:
     __packetflow_capability__ = (
         definition  # how a capability file's loader knows it (capabilities/definition.py)
     )
+
+
+def check_bounds(plan: Node, what: str) -> None:
+    """Raises PlanError if a plan has more nodes, or is deeper, than plans may be. Whatever recurs into a plan asks this first."""
+    for number, (place, _) in enumerate(walk(plan)):
+        if number >= MOST_NODES:
+            raise PlanError(f"{what} has more than {MOST_NODES:,} nodes")
+        if place.count("/") >= DEEPEST:
+            raise PlanError(f"{what} is more than {DEEPEST} nodes deep, at {place[:80]}...")
 
 
 def walk(plan: Node, place: str = "") -> Iterator[tuple[str, Node]]:

@@ -48,12 +48,16 @@ class Compositions:
         known = self._checked.get(id(plan))
         if known is not None and names is None:
             return known[1]
-        from packetflow.composition.nodes import Node
-        from packetflow.composition.plan import Composition
+        from packetflow.composition.nodes import Node, PlanError
+        from packetflow.composition.plan import Composition, check_bounds
         from packetflow.composition.validation import validate
 
         if not isinstance(plan, Node | Composition):
             return [f"{plan!r} is no plan; expected a composition or a node of one"]
+        try:
+            check_bounds(_body(plan), "the plan")
+        except PlanError as error:
+            return [str(error)]
         faults = [str(fault) for fault in validate(plan, Known(catalogue), names)]
         if names is None:
             self._checked[id(plan)] = (plan, faults)

@@ -172,6 +172,14 @@ def test_a_loop_goes_on_while_a_condition_holds() -> None:
     assert took == pytest.approx(6.0)
 
 
+def test_a_loops_item_gives_a_name_back_that_was_there_before() -> None:
+    plan = pipeline(
+        loop(step("test.double", inputs={"number": "item"}), over="numbers", max_iterations=3),
+        step("test.double", inputs={"number": "item"}),
+    )
+    assert run_plan(plan, {"numbers": [1, 2], "item": 50})[0].value == 100
+
+
 def test_a_loop_breaks_when_it_is_told() -> None:
     plan = loop(
         step("test.double", inputs={"number": "item"}),

@@ -9,7 +9,7 @@ import pytest
 
 from packetflow import Intercept, Module, Node, Reject, capability
 from packetflow.composition.building import composition, pipeline, step
-from packetflow.composition.nodes import Value
+from packetflow.composition.nodes import Pipeline, Value
 from packetflow.composition.plan import replaced
 from packetflow.intelligence.answers import Optimize
 from packetflow.wire.errors import Rejected, Unavailable, ValidationFailed
@@ -127,6 +127,15 @@ def test_a_module_may_set_a_plan_on_a_request() -> None:
         assert "nearest word.say" in refused.message
         acts(lambda request: "no plan")
         assert isinstance(node.request("word.say", {"word": "hi"}).error, ValidationFailed)
+
+
+def test_a_modules_plan_is_bounded_too() -> None:
+    deep: Any = step("word.say")
+    for _ in range(5_000):
+        deep = Pipeline((deep,))
+    acts(lambda request: deep)
+    with Node(capabilities=[say], modules=[Rewriter]) as node:
+        assert "100 nodes deep" in node.request("word.say").error.message  # type: ignore[union-attr]
 
 
 def test_circuits_are_seen_in_the_stats() -> None:
