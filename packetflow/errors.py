@@ -3,14 +3,18 @@
 PacketFlowError                       code, message for people
 ├─ RequestError                       why a request has no value (packetflow.wire.errors draws its kinds)
 ├─ DefinitionError                    a capability, resource or module is declared wrongly
+├─ PlanError                          a plan can't be one; its `faults` each have a place
+├─ ConditionError                     a CEL text is none, or can't be evaluated
 ├─ ModuleError                        a module can't be loaded, started or found
 ├─ ConfigError                        the configuration has faults, all of them in `faults`
 ├─ DataFolderError                    the data folder can't be used
 └─ the supervision runtime's          packetflow.otp.errors draws them
 """
 
+from packetflow.capabilities.conditions import ConditionError
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.client.channel import NotSent
+from packetflow.composition.nodes import PlanError
 from packetflow.intelligence.manifest import ModuleError
 from packetflow.node.config import ConfigError, OverlayError, SecretError
 from packetflow.otp.errors import (
@@ -96,6 +100,7 @@ __all__ = [
     "ChildNotFound",
     "ChildRestarting",
     "ChildRunning",
+    "ConditionError",
     "ConfigError",
     "Conflict",
     "ContractViolated",
@@ -125,6 +130,7 @@ __all__ = [
     "OverlayError",
     "Overloaded",
     "PacketFlowError",
+    "PlanError",
     "PoolClosed",
     "PoolFull",
     "ProcessDied",
