@@ -30,6 +30,7 @@ class Checkpoints:
         self._vfs = vfs
         self._threaded = threaded
         self._pages = 0
+        self.commits = 0  # that wrote something
         self._due = DUE
         self._too_long = TOO_LONG
         self._requests: Any = None
@@ -45,6 +46,7 @@ class Checkpoints:
         if pages < self._pages:  # the log has begun anew
             self._due, self._too_long = DUE, TOO_LONG
         self._pages = pages
+        self.commits += 1
         return apsw.SQLITE_OK
 
     def after_commit(self, writer: apsw.Connection) -> None:

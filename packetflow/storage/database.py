@@ -168,20 +168,27 @@ class Database:
 
     def _open_first(self) -> None:
         self._check()
-        if self._writer.state.name == "new":
+        if not self._writer.is_open:
             self.write(lambda transaction: None)
 
     # ---- its end ------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Take nothing more, finish what waits, close the file. Twice is once."""
+        """Take nothing more, finish what waits, close the file. Twice is once.
+
+        What can't be brought from the log into the file now (`changed` is told why) is brought there when it is opened next.
+        """
         if self._closed:
             return
         self._check()
         self._closed = True
         self._readers.close()
         if self._running or self._waiting:
-            self._stand(Write(getcurrent()))
+            try:
+                self._stand(Write(getcurrent()))
+            except StorageUnavailable as error:
+                if self._changed is not None:
+                    self._changed(State(error.state, error.reason, error.next_step))
         self._writer.state = CLOSED
         if self._bell is not None:
             self._bell.stop()
@@ -274,6 +281,7 @@ class Database:
             bell.send()
 
     def _collect(self) -> None:
+        self._tell()
         finished = self._writer.finished
         while finished:
             batch = finished.popleft()
@@ -288,7 +296,6 @@ class Database:
                         waiting.switch()
                     except BaseException:  # noqa: BLE001 - of a greenlet whose parent is the hub; the others must not suffer
                         self._hub.handle_error(waiting, *sys.exc_info())
-        self._tell()
 
     def _tell(self) -> None:
         state = self._writer.state

@@ -139,21 +139,29 @@ class Writer:
             self._checkpoints.after_commit(self._connection)
         return not ended
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the file could be opened; read by the hub."""
+        return self._connection is not None
+
     def _do(self, batch: list[Write]) -> None:
         try:
             if self._lasting is not None:
                 raise self._lasting
             connection = self._connection or self._open()
+            commits = self._checkpoints.commits
             if batch[0].alone is not None:
                 self._do_alone(connection, batch[0])
+                good = True
             else:
-                self._commit(connection, batch)
+                good = self._commit(connection, batch)
             self._check_places()
         except StorageUnavailable as error:
             self._set_state(error)
             self._fail(batch, error)
         else:
-            if self._lasting is None:
+            # Who writes nothing finds nothing out.
+            if good and (self.state is NEW or self._checkpoints.commits != commits):
                 self.state = WRITABLE
 
     def _open(self) -> apsw.Connection:
@@ -216,29 +224,34 @@ class Writer:
 
     # ---- one commit -------------------------------------------------------------------------------------------------------
 
-    def _commit(self, connection: apsw.Connection, batch: list[Write]) -> None:
-        together = len(batch) > 1 and self.state is WRITABLE
+    def _commit(self, connection: apsw.Connection, batch: list[Write]) -> bool:
+        """Whether the file took the last of them."""
         try:
             self._transact(connection, batch)
         except _Gone as gone:
-            if not together:
+            if len(batch) == 1 or self.state is not WRITABLE:
                 self._lost(batch, gone)
-                return
-            # Who spoilt it is not known: each has a transaction of its own now.
-            for write in batch:
-                write.value = write.error = None
-                try:
-                    self._transact(connection, [write])
-                except _Gone as again:
-                    self._lost([write], again)
-                else:
-                    self.state = WRITABLE
+                return False
+        else:
+            return True
+        # Who spoilt it is not known: each has a transaction of its own now.
+        good = True
+        for write in batch:
+            write.value = write.error = None
+            try:
+                self._transact(connection, [write])
+            except _Gone as again:
+                good = False
+                self._lost([write], again)
+            else:
+                good = True
+        return good
 
     def _lost(self, batch: list[Write], gone: _Gone) -> None:
         if isinstance(gone.error, StorageUnavailable):
-            self._set_state(gone.error)
             if gone.error.lasting:
                 raise gone.error
+            self._set_state(gone.error)
         self._fail(batch, gone.error)
 
     def _transact(self, connection: apsw.Connection, batch: list[Write]) -> None:
