@@ -76,6 +76,13 @@ class Database:
         """Whether it can be written, as the last write or try found it."""
         return self._writer.state
 
+    def check_writable(self) -> None:
+        """Raise StorageUnavailable if the last write or try found that it can't be written."""
+        self._check()
+        state = self._writer.state
+        if state.name in ("full", "failed"):
+            raise StorageUnavailable(self.path, state.reason, state.next_step, state=state.name)
+
     @property
     def waiting(self) -> int:
         """How many writes wait."""

@@ -65,3 +65,13 @@ def cannot_use(path: Path, error: OSError) -> StorageUnavailable:
     state = "full" if word in ("ENOSPC", "EDQUOT") else "failed"
     reason = f"can't be used, {os.strerror(error.errno)}" if error.errno else f"can't be used, {error}"
     return StorageUnavailable(path, reason, steps.get(word, "check its disk"), state=state)
+
+
+def too_new(path: Path, what: str, version: int, known: int) -> StorageUnavailable:
+    """Something was written by a later release."""
+    return StorageUnavailable(
+        path,
+        f"was written by a newer PacketFlow: {what} has version {version}, this one knows {known}",
+        "start the newer release, or restore a backup from before",
+        lasting=True,
+    )

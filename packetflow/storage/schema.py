@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from packetflow.storage.sqlite import too_new
-from packetflow.storage.transaction import Transaction
+from packetflow.storage.errors import too_new
+
+if TYPE_CHECKING:
+    from packetflow.storage.transaction import Transaction
 
 VERSION = "SELECT version FROM packetflow_parts WHERE part = ?"
 

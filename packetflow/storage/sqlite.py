@@ -10,7 +10,13 @@ from typing import Any
 
 import apsw
 
-from packetflow.storage.errors import ConstraintFailed, StatementFailed, StorageUnavailable, cannot_use
+from packetflow.storage.errors import (
+    ConstraintFailed,
+    StatementFailed,
+    StorageUnavailable,
+    cannot_use,
+    too_new,
+)
 
 APPLICATION_ID = 0x50464442  # "PFDB": whose file this is
 FORMAT = 1  # of the file as a whole; the parts in it have versions of their own (schema.py)
@@ -150,16 +156,6 @@ def _check_format(path: Path, connection: apsw.Connection) -> None:
     if version > FORMAT:
         raise too_new(path, "the file", version, FORMAT)
     connection.execute("SELECT count(*) FROM packetflow_parts").fetchall()
-
-
-def too_new(path: Path, what: str, version: int, known: int) -> StorageUnavailable:
-    """Something was written by a later release."""
-    return StorageUnavailable(
-        path,
-        f"was written by a newer PacketFlow: {what} has version {version}, this one knows {known}",
-        "start the newer release, or restore a backup from before",
-        lasting=True,
-    )
 
 
 def unavailable(path: Path, error: apsw.Error) -> StorageUnavailable:
