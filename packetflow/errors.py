@@ -7,6 +7,8 @@ PacketFlowError                       code, message for people
 ├─ ConditionError                     a CEL text is none, or can't be evaluated
 ├─ ModuleError                        a module can't be loaded, started or found
 ├─ ConfigError                        the configuration has faults, all of them in `faults`
+├─ StorageUnavailable                 the store can't be written or read now; says why and what to do
+├─ StatementFailed                    a statement that the store can't do; ConstraintFailed: its rows may not be
 ├─ DataFolderError                    the data folder can't be used
 └─ the supervision runtime's          packetflow.otp.errors draws them
 """
@@ -61,6 +63,7 @@ from packetflow.otp.errors import (
     WrongThread,
 )
 from packetflow.storage.data_folder import DataFolderError
+from packetflow.storage.errors import ConstraintFailed, StatementFailed, StorageUnavailable
 from packetflow.transports.errors import AddressInUse, ListenFailed
 from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import (
@@ -103,6 +106,7 @@ __all__ = [
     "ConditionError",
     "ConfigError",
     "Conflict",
+    "ConstraintFailed",
     "ContractViolated",
     "DataFolderError",
     "Deadlock",
@@ -143,6 +147,8 @@ __all__ = [
     "SimulationFailed",
     "SpecError",
     "StartFailed",
+    "StatementFailed",
+    "StorageUnavailable",
     "TaskExited",
     "ThreadGone",
     "Timeout",

@@ -74,7 +74,7 @@ class Door(Plans):
     ) -> Response:
         """Pass one request, in the calling greenlet. Never raises for the request's own failure: see `Response.error`."""
         if metadata.idempotency_key is not None:
-            return self._once(capability, payload, session, metadata, intent)
+            return self._once(capability, payload, session, metadata, intent, parent)
         clock = self._monotonic
         start = clock()
         bare = None
@@ -254,18 +254,32 @@ class Door(Plans):
         session: Session,
         metadata: Metadata,
         intent: str | None,
+        parent: Context | None,
     ) -> Response:
         """A request with an idempotency key: run if it is the first with it."""
         key = metadata.idempotency_key or ""
         timeout = self.routes.timeout if metadata.timeout is None else metadata.timeout
+        if parent is not None:
+            timeout = max(0.0, min(timeout, parent.deadline - self._monotonic()))
         bare = Metadata(metadata.timeout, None, metadata.traceparent)
+
+        def revive(value: Any) -> Any:
+            route = self.routes.find(session.grants, capability, parent is not None)
+            if isinstance(route, Route):
+                try:
+                    return route.validate_output(value)
+                except ValidationError:  # a module had made something else of it
+                    pass
+            return value
+
         return self.idempotency.once(
             key,
             capability,
             payload,
             session,
             timeout,
-            lambda: self.request(capability, payload, session, bare, intent),
+            lambda: self.request(capability, payload, session, bare, intent, parent),
+            revive,
         )
 
     def _first(self, capability: str, session: Session) -> Route | Refused:

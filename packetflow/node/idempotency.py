@@ -1,6 +1,6 @@
 """Idempotency keys: two requests of one caller with one key are one, and the second gets the first one's answer.
 
-Kept in memory: a restart of the node forgets them (`system.status` tells the boot by `started`).
+The answers are kept by `packetflow.storage.idempotency`, on disk where the node has a folder; what is under way, here.
 """
 
 from __future__ import annotations
@@ -10,37 +10,49 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
 from gevent.event import Event
 from pydantic_core import to_json
 
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
-from packetflow.wire.errors import Conflict, Timeout
-from packetflow.wire.values import Response
+from packetflow.storage.idempotency import IdempotencyKeys, Kept, MemoryKeys, Place
+from packetflow.wire.codec import Msgpack, Unencodable
+from packetflow.wire.errors import Conflict, RequestError, Timeout, error_from_dict
+from packetflow.wire.limits import Limits
+from packetflow.wire.values import Elsewhere, Response
 
-KEPT_SECONDS = 24 * 3600.0
-KEPT = 20_000  # answers; the oldest go first
 LONGEST_KEY = 256
+KEPT_HERE = 20_000  # answers that can't be kept elsewhere; the oldest go first
+OWN = Limits(1 << 30, 1 << 30, 1_000, 1 << 30, 1 << 30)  # of what the node wrote itself
 
 
 class _First:
-    """The first request of a key: under way until `response` is there."""
+    """The first request of a key. response: there is one when it has ended, and stays here if it can't be kept elsewhere."""
 
-    __slots__ = ("digest", "ended", "response", "since")
+    __slots__ = ("digest", "ended", "response")
 
-    def __init__(self, digest: bytes, since: float) -> None:
+    def __init__(self, digest: bytes) -> None:
         self.digest = digest
-        self.since = since
         self.response: Response | None = None
         self.ended: Event | None = None
 
+    def answer(self) -> Response | None:
+        """The response, as it is by now."""
+        return self.response
+
 
 class Idempotency:
-    """The keys that a node remembers, each within the scope of authority that used it."""
+    """The keys that a node remembers, each within the scope of authority that used it. keys: where answers are kept."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, keys: Callable[[], IdempotencyKeys] | None = None) -> None:
         self._clock = clock
-        self._first: OrderedDict[tuple[str, str, str], _First] = OrderedDict()
+        memory = MemoryKeys(clock)
+        self._keys = keys or (lambda: memory)
+        self._codec = Msgpack(OWN)
+        self._first: dict[Place, _First] = {}
+        self._kept_here: OrderedDict[Place, None] = OrderedDict()
+        self.log = structlog.get_logger("packetflow")
 
     def once(
         self,
@@ -50,11 +62,13 @@ class Idempotency:
         session: Session,
         timeout: float,
         run: Callable[[], Response],
+        revive: Callable[[Any], Any] = lambda value: value,
     ) -> Response:
         """The answer of the first request with this key, or of `run()` if this is the first.
 
         Another payload under the same key is a `conflict`. One that is still under way is waited for, `timeout` seconds
-        at most. An answer that never began (refused, rejected, invalid) is not kept.
+        at most. An answer that never began (refused, rejected, invalid) is not kept. Where answers can't be kept now, nothing
+        is run: `unavailable`. revive: makes of a value that was kept as plain data what the capability gives.
         """
         if not 0 < len(key) <= LONGEST_KEY:
             return Response(
@@ -63,44 +77,91 @@ class Idempotency:
                 None,
             )
         digest = hashlib.sha256(to_json(payload or {}, fallback=repr)).digest()
-        place = (session.scope_id, capability, key)
-        first = self._known(place)
-        if first is None:
-            return self._run(place, digest, run)
-        if first.digest != digest:
-            error = Conflict(
-                f"the idempotency key {key!r} was used with another payload", {"idempotency_key": key}
-            )
-            return Response(None, error, None)
-        if first.response is None:
+        place = Place(session.scope_id, capability, key)
+        deadline = self._clock.monotonic() + timeout
+        while (first := self._first.get(place)) is not None:
+            if first.digest != digest:
+                return _another_payload(key)
+            if (answer := first.answer()) is not None:
+                return answer
             if first.ended is None:
                 first.ended = Event()
-            if not first.ended.wait(timeout):
+            if not first.ended.wait(max(0.0, deadline - self._clock.monotonic())):
                 return Response(
                     None, Timeout(f"the first request with the key {key!r} is still under way"), None
                 )
-            if first.response is None:  # it never began, so this one is the first now
-                return self.once(key, capability, payload, session, timeout, run)
-        return first.response
+            if (answer := first.answer()) is not None:
+                return answer  # else it never began, or was never run: this one may be the first now
+        return self._begin(place, digest, run, revive)
 
-    def _known(self, place: tuple[str, str, str]) -> _First | None:
-        oldest = self._clock.monotonic() - KEPT_SECONDS
-        while self._first:
-            first = next(iter(self._first.values()))
-            if first.response is None or (first.since >= oldest and len(self._first) <= KEPT):
-                break
-            self._first.popitem(last=False)
-        return self._first.get(place)
-
-    def _run(self, place: tuple[str, str, str], digest: bytes, run: Callable[[], Response]) -> Response:
-        first = self._first[place] = _First(digest, self._clock.monotonic())
+    def _begin(
+        self, place: Place, digest: bytes, run: Callable[[], Response], revive: Callable[[Any], Any]
+    ) -> Response:
+        first = self._first[place] = _First(digest)
+        stays = False
         try:
+            keys = self._keys()
+            kept = keys.find(place)
+            if kept is not None:
+                if kept.digest != digest:
+                    return _another_payload(place.key)
+                first.response = self._revived(kept, revive)
+                return first.response
+            keys.check()
             response = run()
             if response.ok or (response.trace is not None and response.trace.began):
                 first.response = response
+                stays = (
+                    True  # until it is kept elsewhere: whoever is ended meanwhile must not have it run again
+                )
+                stays = not self._keep(keys, place, digest, response)
             return response
+        except RequestError as error:  # of the place where answers are kept; `run` raises none
+            return Response(None, error, None)
         finally:
-            if first.response is None:
-                self._first.pop(place, None)
+            if stays:
+                self._stay(place)
+            else:
+                del self._first[place]
             if first.ended is not None:
                 first.ended.set()
+
+    def _keep(self, keys: IdempotencyKeys, place: Place, digest: bytes, response: Response) -> bool:
+        """Whether an answer could be kept where it belongs."""
+        trace = response.trace
+        outcome: dict[str, Any] = {
+            "trace": None if trace is None else trace.id,
+            "duration": 0.0 if trace is None else trace.duration,
+        }
+        if response.error is None:
+            outcome["value"] = response.value
+        else:
+            outcome["error"] = response.error.as_dict()
+        try:
+            keys.keep(place, Kept(digest, self._codec.encode(outcome)))
+        except (Unencodable, RequestError) as error:
+            self.log.warning(
+                "an answer with an idempotency key is kept in memory only",
+                capability=place.capability,
+                why=str(error),
+            )
+            return False
+        return True
+
+    def _revived(self, kept: Kept, revive: Callable[[Any], Any]) -> Response:
+        outcome = self._codec.decode(kept.answer)
+        trace = None if outcome["trace"] is None else Elsewhere(outcome["trace"], outcome["duration"])
+        if "error" in outcome:
+            return Response(None, error_from_dict(outcome["error"]), trace)
+        return Response(revive(outcome["value"]), None, trace)
+
+    def _stay(self, place: Place) -> None:
+        self._kept_here[place] = None
+        while len(self._kept_here) > KEPT_HERE:
+            oldest, _ = self._kept_here.popitem(last=False)
+            del self._first[oldest]
+
+
+def _another_payload(key: str) -> Response:
+    error = Conflict(f"the idempotency key {key!r} was used with another payload", {"idempotency_key": key})
+    return Response(None, error, None)

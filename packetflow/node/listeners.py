@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from packetflow.otp import ChildSpec, GenServer, at_death
 from packetflow.transports.http import HttpListener
 from packetflow.transports.listener import Listener as Transport
-from packetflow.transports.tcp import AdminListener, TcpListener
+from packetflow.transports.tcp import FEATURES, AdminListener, TcpListener
 from packetflow.wire.limits import Limits
 
 if TYPE_CHECKING:
     from packetflow.node.node import Node
 
-# The node remembers idempotency keys until it ends, so it does not offer that feature: a client would take it as leave to send a
-# request again to a node that has started anew meanwhile.
 SCHEMES = {"admin": "unix", "tcp": "tcp", "http": "http"}
 
 
@@ -59,6 +57,12 @@ def address_of(transport: Transport) -> str:
     return f"{SCHEMES[transport.kind]}://{transport.address}"
 
 
+def _features(node: Node) -> tuple[str, ...]:
+    """What is offered to clients. `idempotency` is leave to send a request again, also to a node that has started anew
+    meanwhile: not where the keys end with the node."""
+    return (*FEATURES, "idempotency") if node.stores.lasting or not node.holds_folder else FEATURES
+
+
 def _limits(node: Node) -> Limits:
     limits = node.config.limits
     return Limits(limits.frame, limits.payload, limits.depth, limits.string, limits.collection)
@@ -67,7 +71,9 @@ def _limits(node: Node) -> Limits:
 def _admin(node: Node) -> Transport:
     path = str(node.data_folder.claim_admin_socket())
     in_flight = node.config.limits.in_flight_session
-    return AdminListener(node.door, node.clock, _limits(node), path=path, in_flight=in_flight)
+    return AdminListener(
+        node.door, node.clock, _limits(node), path=path, in_flight=in_flight, features=_features(node)
+    )
 
 
 def _tcp(node: Node) -> Transport:
@@ -80,6 +86,7 @@ def _tcp(node: Node) -> Transport:
         port=config.tcp.port,
         in_flight=config.limits.in_flight_session,
         connections=config.limits.connections,
+        features=_features(node),
     )
 
 

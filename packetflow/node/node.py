@@ -27,9 +27,11 @@ from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
+from packetflow.node.idempotency import Idempotency
 from packetflow.node.listeners import address_of
 from packetflow.node.reloading import Reloading
 from packetflow.node.routes import Routes
+from packetflow.node.stores import Stores
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
@@ -106,7 +108,9 @@ class Node:
             limit=settings.limits.in_flight_node,
             queue=settings.limits.queue,
         )
-        self.door.log = self.log
+        self.stores = Stores(None, self.clock, self.log, settings.storage)
+        self.door.idempotency = Idempotency(self.clock, lambda: self.stores.keys)
+        self.door.log = self.door.idempotency.log = self.log
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.compositions = Compositions(self.routes, self.clock, self.log)
         self.door.engine = self.compositions.run
@@ -272,9 +276,13 @@ class Node:
         """Put a chain in place."""
         self.routes.swap(chain=chain)
 
-    def folder_opened(self, folder: DataFolder) -> None:
-        """The data folder is this node's now."""
+    def folder_opened(self, folder: DataFolder) -> Stores:
+        """The data folder is this node's now; what is stored in it."""
         self._data_folder = folder
+        self.stores = Stores(
+            folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
+        )
+        return self.stores
 
     @property
     def data_folder(self) -> DataFolder:
@@ -342,7 +350,7 @@ class Node:
 
     def health(self) -> shapes.Health:
         """Up and ready, or why not."""
-        findings = [] if self._stopping else view.module_findings(self.placed())
+        findings = [] if self._stopping else [*view.module_findings(self.placed()), *self.stores.findings()]
         ready = self.door.open and self._started is not None
         return {
             "status": "draining" if self._stopping else "ill" if findings else "ok",

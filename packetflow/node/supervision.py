@@ -2,7 +2,7 @@
 
 Node                          one_for_one
 ├─ telemetry                  its loss costs log lines of the runtime, nothing else
-├─ storage                    holds the data folder
+├─ storage                    holds the data folder and what is stored in it
 └─ core                       rest_for_one
    ├─ capabilities            the registry: what is served
    ├─ intelligence            one_for_all
@@ -39,7 +39,7 @@ def start_tree(node: Node) -> Ref:
     name = node.config.node.name
     core = [_capabilities(node), _intelligence(node), *node.more_children(), _transports(node)]
     storage = ChildSpec(
-        Storage, node.config.node.data_folder, name, node.clock, node.folder_opened, id="storage"
+        Storage, node.config.node.data_folder, name, node.clock, node.folder_opened, node.log, id="storage"
     )
     try:
         return Supervisor.start(

@@ -29,7 +29,7 @@ from packetflow.security.access import Session
 from packetflow.wire.codec import Codec, Msgpack
 from packetflow.wire.errors import Internal, RequestError, Timeout, Unavailable, error_from_dict
 from packetflow.wire.limits import Limits
-from packetflow.wire.values import NO_METADATA, Metadata, Response
+from packetflow.wire.values import NO_METADATA, Elsewhere, Metadata, Response
 
 SYSTEM = "system."
 TRUSTED = Limits(
@@ -75,17 +75,6 @@ def share(config: NodeConfig, count: int, ports: Mapping[str, int]) -> NodeConfi
             "http": config.http.model_copy(update={"port": ports.get("http", config.http.port)}),
         }
     )
-
-
-class Elsewhere:
-    """The trace of a request that the parent answered, as far as it is seen here."""
-
-    __slots__ = ("duration", "id")
-    required_fields: frozenset[str] = frozenset()
-
-    def __init__(self, id: str, duration: float) -> None:
-        self.id = id
-        self.duration = duration
 
 
 class WorkerDoor(Door):

@@ -120,6 +120,18 @@ def make_request(
     return request  # type: ignore[return-value]
 
 
+class Elsewhere:
+    """The trace of a request that was answered by another process, or before: as far as it is seen here."""
+
+    __slots__ = ("duration", "id")
+    required_fields: frozenset[str] = frozenset()
+    began = True
+
+    def __init__(self, id: str, duration: float) -> None:
+        self.id = id
+        self.duration = duration
+
+
 class Response:
     """What a request ended with: a value or a typed error, never both.
 

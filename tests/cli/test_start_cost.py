@@ -7,7 +7,7 @@ import pytest
 
 from .conftest import environment
 
-HEAVY = ("gevent", "pydantic", "msgpack", "structlog", "httptools", "spanned_toml", "asyncio", "ssl")
+HEAVY = ("gevent", "pydantic", "msgpack", "structlog", "httptools", "spanned_toml", "apsw", "asyncio", "ssl")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,17 @@ class TracesSection(Section):
     memory: Size = Field(default=64 * MIB, description="How much memory they may take; the oldest go first.")
 
 
+class StorageSection(Section):
+    """What the node keeps in its database (`node.db` in the data folder), and for how long."""
+
+    idempotency_keys: Duration = Field(
+        default=24 * 3600.0, description="How long the answer to a request with an idempotency key is kept."
+    )
+    queue: Count = Field(
+        default=10_000, description="Most writes that wait for the disk; more are `overloaded`."
+    )
+
+
 class CapabilityEntry(Section):
     """One source of capabilities: a file or folder by `path`, or an importable package by `module`."""
 
@@ -302,6 +313,7 @@ class NodeConfig(Section):
     timeouts: TimeoutsSection = Field(default=TimeoutsSection(), description="How long anything may take.")
     log: LogSection = Field(default=LogSection(), description="The log.")
     traces: TracesSection = Field(default=TracesSection(), description="Traces kept in memory.")
+    storage: StorageSection = Field(default=StorageSection(), description="What is kept in the database.")
     capabilities: Annotated[
         tuple[CapabilityEntry, ...],
         BeforeValidator(listed),

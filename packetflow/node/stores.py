@@ -1,0 +1,119 @@
+"""What a node stores, each part opened when it is used first: a node that stores nothing makes no file and loads no driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from packetflow.otp.clock import Clock
+from packetflow.wire.errors import Unavailable
+
+if TYPE_CHECKING:
+    from packetflow.node.config.schema import StorageSection
+    from packetflow.node.system import shapes
+    from packetflow.storage.database import Database
+    from packetflow.storage.idempotency import IdempotencyKeys
+    from packetflow.storage.writer import State
+
+FILE = "node.db"
+PRUNE = 60.0  # seconds between two looks for what is too old, while something is stored
+
+
+class Stores:
+    """folder: where the database lies; None: nothing is stored but in memory. lasting: whether that folder outlives the node."""
+
+    def __init__(
+        self, folder: Path | None, clock: Clock, log: Any, settings: StorageSection, *, lasting: bool = True
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._log = log
+        self._settings = settings
+        self.lasting = lasting and folder is not None
+        self._database: Database | None = None
+        self._closed = False
+        self._keys: IdempotencyKeys | None = None
+        self._pruned = clock.monotonic()
+        self.on_due: Callable[[], object] = _nothing
+
+    @property
+    def database(self) -> Database:
+        """The node's database. Raises Unavailable where there is none."""
+        if self._database is None:
+            if self._folder is None or self._closed:
+                raise Unavailable("this process of the node has no database")
+            from packetflow.storage.database import Database
+
+            self._database = Database(
+                self._folder / FILE, queue=self._settings.queue, changed=self._database_changed
+            )
+        return self._database
+
+    @property
+    def keys(self) -> IdempotencyKeys:
+        """Where the answers of idempotency keys are kept."""
+        self._look()
+        if self._keys is None:
+            seconds = self._settings.idempotency_keys
+            if self.lasting:
+                from packetflow.storage.idempotency import DatabaseKeys
+
+                self._keys = DatabaseKeys(self.database, self._clock, seconds)
+            else:
+                from packetflow.storage.idempotency import MemoryKeys
+
+                self._keys = MemoryKeys(self._clock, seconds)
+        return self._keys
+
+    def _look(self) -> None:
+        # No timer: what nobody uses does not grow.
+        now = self._clock.monotonic()
+        if now - self._pruned > PRUNE:
+            self._pruned = now
+            self.on_due()
+
+    def findings(self) -> list[shapes.Finding]:
+        """What is wrong with the database, and what to do."""
+        if self._database is None:
+            return []
+        state = self._database.state
+        if state.name not in ("full", "failed"):
+            return []
+        what = f"the database {self._database.path} can't be written: {state.reason}"
+        return [{"severity": "error", "what": what, "next": state.next_step}]
+
+    def _database_changed(self, state: State) -> None:
+        path = str(self._folder and self._folder / FILE)
+        if state.name == "writable":
+            self._log.info("the database can be written", path=path)
+        else:
+            self._log.error(
+                "the database can't be written",
+                path=path,
+                state=state.name,
+                why=state.reason,
+                next=state.next_step,
+            )
+
+    def prune(self) -> None:
+        """Forget what is too old. Raises StorageUnavailable."""
+        if self._keys is not None:
+            self._keys.prune()
+
+    def close(self) -> None:
+        """Finish what is to be written, and close the file. Twice is once."""
+        self._closed = True
+        if self._database is not None:
+            self._database.close()
+
+    def leave(self) -> None:
+        """The same in the background, for who is ended and must not wait."""
+        if not self._closed:
+            gevent.spawn(self.close)
+
+
+def _nothing() -> None:
+    """Before there is a process that could forget what is too old."""
