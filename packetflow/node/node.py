@@ -39,6 +39,7 @@ from packetflow.otp.clock import Clock
 from packetflow.otp.errors import NoProcess
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
+from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
@@ -61,7 +62,7 @@ class Node:
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
     pairs or Placements. without: names of modules to leave out, `all` for every one. watchdog: whether who holds the
     hub for longer than `timeouts.hub` is named and broken off; None: if the configuration sets that. log_stream: where
-    the log goes (standard error).
+    the log goes (standard error). disk: what its files are written by (the machine's own).
     """
 
     # What the processes of a node with workers differ in (parent.py, worker.py).
@@ -80,6 +81,7 @@ class Node:
         clock: Clock | None = None,
         watchdog: bool | None = None,
         log_stream: TextIO | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self._own_folder = None
         if config is None:
@@ -88,6 +90,7 @@ class Node:
         self.blueprint = Blueprint(config, capabilities, modules, without)
         settings = self.config
         self.clock = clock or Clock()
+        self.disk = disk or Disk()
         self._home = Home()
         self.log = make_logger(
             self.clock,

@@ -10,6 +10,7 @@ from typing import Any
 from packetflow.otp import GenServer, at_death
 from packetflow.otp.clock import Clock
 from packetflow.storage.data_folder import DataFolder
+from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import StandardHandler
 
 LIBRARY_LOG = "packetflow"  # the standard library's logger that the runtime writes to
@@ -18,9 +19,11 @@ LIBRARY_LOG = "packetflow"  # the standard library's logger that the runtime wri
 class Storage(GenServer):
     """Holds the data folder for as long as the node lives."""
 
-    def init(self, path: Path, node: str, clock: Clock, opened: Callable[[DataFolder], None]) -> None:
+    def init(
+        self, path: Path, node: str, clock: Clock, disk: Disk, opened: Callable[[DataFolder], None]
+    ) -> None:
         """Take the folder. Raises DataFolderError if it can't be had."""
-        self._folder = DataFolder(path, node, clock)
+        self._folder = DataFolder(path, node, clock, disk)
         at_death(self._folder.release)  # killed and started again, it must not find itself in its way
         opened(self._folder)
 
