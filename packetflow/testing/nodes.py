@@ -70,10 +70,10 @@ class WatchedChain(ModuleChain):
 def _shown(thing: Any) -> tuple[str, Any, str]:
     """What of it a hook must not change, and what it does instead."""
     if isinstance(thing, Request):
-        return "request.payload", thing.payload, "a new request: request.with_payload(...)"
+        return "request.payload", thing.payload, "a new one: Intercept(request.with_payload(...))"
     if isinstance(thing, Response):
-        return "response.value", thing.value, "a new value: Transform(...)"
-    return "the plan", thing, "a new plan"
+        return "response.value", thing.value, "a new one: Transform(response.with_value(...))"
+    return "the plan", thing, "a new one: Optimize(...)"
 
 
 class NodeLog(io.StringIO):

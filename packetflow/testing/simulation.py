@@ -25,7 +25,7 @@ from packetflow.otp.signals import die
 from packetflow.otp.simulation import world as actors
 from packetflow.otp.simulation.loop import SimulatedLoop
 from packetflow.otp.simulation.network import Address, Network
-from packetflow.otp.simulation.world import TURNS, Run, place_of
+from packetflow.otp.simulation.world import TURNS, Run
 from packetflow.testing.disk import NodeDisk, SimulatedDisk
 from packetflow.testing.nodes import NodeLog, SimulatedNode
 from packetflow.transports.listener import Listener as Transport
@@ -176,15 +176,6 @@ class World(actors.World):
                 node.door.cancel(waiting, Cancelled("the node has crashed"))
         for process in list(node.system.scheduler.processes.values()):
             die(process, "killed")
-
-    def waiting(self) -> tuple[str, ...]:
-        """Who waits for whom, and where requests wait, as lines for people."""
-        requests = (
-            f"{call.route.id} of {node.config.node.name} waits at {place_of(call.greenlet)}"
-            for node in self._nodes
-            for call in node.door.active()
-        )
-        return (*super().waiting(), *requests)
 
     def close(self) -> None:
         """The end of the world: clients close, nodes stop, and what still runs is shut down. Raises AssertionError if a module

@@ -279,7 +279,7 @@ def _in_this_thread(program: Callable[[Any], Any], seed: int, turns: int, make: 
     except LoopExit:
         standing = f"the program waits at {place_of(life)}"
         if loop.turns >= turns:
-            raise Endless(seed, f"it made more than {turns} turns; {standing}") from None
+            raise Endless(seed, f"it made more than {turns:,} turns; {standing}") from None
         raise Deadlock(seed, (*world.waiting(), standing)) from None
     finally:
         if not life.successful():
