@@ -91,6 +91,7 @@ class Node:
         settings = self.config
         self.clock = clock or Clock()
         self.disk = disk or Disk()
+        self.pid = os.getpid()
         self._home = Home()
         self.log = make_logger(
             self.clock,
@@ -347,7 +348,7 @@ class Node:
             "live": True,
             "ready": ready,
             "node": self.config.node.name,
-            "pid": os.getpid(),
+            "pid": self.pid,
             "version": __version__,
             "uptime": self._uptime,
             "findings": [*findings, *self._hub_watch.findings()],
@@ -364,7 +365,7 @@ class Node:
         return {
             "node": self.config.node.name,
             "version": __version__,
-            "pid": os.getpid(),
+            "pid": self.pid,
             "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
             "environment": len(loaded.variables) if loaded is not None else 0,
             "data_folder": str(self.config.node.data_folder),

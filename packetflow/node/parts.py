@@ -20,10 +20,10 @@ class Storage(GenServer):
     """Holds the data folder for as long as the node lives."""
 
     def init(
-        self, path: Path, node: str, clock: Clock, disk: Disk, opened: Callable[[DataFolder], None]
+        self, path: Path, node: str, clock: Clock, disk: Disk, pid: int, opened: Callable[[DataFolder], None]
     ) -> None:
         """Take the folder. Raises DataFolderError if it can't be had."""
-        self._folder = DataFolder(path, node, clock, disk)
+        self._folder = DataFolder(path, node, clock, disk, pid)
         at_death(self._folder.release)  # killed and started again, it must not find itself in its way
         opened(self._folder)
 

@@ -32,7 +32,7 @@ class DataFolderError(PacketFlowError):
 class DataFolder:
     """A data folder that this process holds. `close()` gives it back; so does the end of the process, however it ends."""
 
-    def __init__(self, path: Path, node: str, clock: Clock, disk: Disk | None = None) -> None:
+    def __init__(self, path: Path, node: str, clock: Clock, disk: Disk | None = None, pid: int = 0) -> None:
         self.path = path
         disk = disk or Disk()
         try:
@@ -56,7 +56,7 @@ class DataFolder:
                 f"data folder {path} belongs to {who}; stop it, or choose another one by node.data_folder"
             ) from error
         try:
-            self._write_holder({"pid": os.getpid(), "node": node, "started": clock.utc().isoformat()})
+            self._write_holder({"pid": pid or os.getpid(), "node": node, "started": clock.utc().isoformat()})
         except OSError as error:
             self._lock.close()
             room = (

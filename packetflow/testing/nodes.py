@@ -13,6 +13,8 @@ from packetflow.node.node import Node
 from packetflow.testing.disk import NodeDisk
 from packetflow.wire.values import Request, Response
 
+PID = 1  # what a node here takes itself for: the same in every process
+
 
 class SimulatedNode(Node):
     """The operator's door is left out: it is a socket of the file system, which leads out of the simulation."""
@@ -22,6 +24,7 @@ class SimulatedNode(Node):
 
     def __init__(self, *arguments: Any, log: NodeLog, **options: Any) -> None:
         super().__init__(*arguments, log_stream=log, **options)
+        self.pid = PID
         self.voice = log
         self.findings: list[str] = []
         """What modules did that they must not, a sentence each."""

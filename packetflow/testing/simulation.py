@@ -31,6 +31,7 @@ from packetflow.testing.nodes import NodeLog, SimulatedNode
 from packetflow.transports.listener import Listener as Transport
 from packetflow.wire.errors import Cancelled
 
+FOLDER = "FOLDER"
 MACHINES_OWN = (
     "PACKETFLOW_",
     "XDG_CONFIG_HOME",
@@ -52,8 +53,17 @@ class World(actors.World):
 
     @property
     def log(self) -> str:
-        """What all nodes of this world have logged, a JSON line each."""
-        return self._log.getvalue()
+        """What all nodes of this world have logged, a JSON line each; the world's folder is written as FOLDER."""
+        return self.told(self._log.getvalue())
+
+    @property
+    def folder(self) -> Path:
+        """A folder for files of the program's own, such as a configuration; it ends with the world."""
+        return Path(self._folder.name)
+
+    def told(self, text: str) -> str:
+        """A text that is the same in every process: without the name that the system gave the world's folder."""
+        return text.replace(self._folder.name, FOLDER)
 
     def node(
         self,

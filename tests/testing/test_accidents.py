@@ -148,7 +148,9 @@ def test_a_module_that_changes_a_value_in_place_fails_the_simulation(module: typ
     def program(world: World) -> None:
         node = world.node(capabilities=[count], modules=[module])
         node.request("test.count", {"words": ["a"]})
-        assert any(json.loads(line)["event"].startswith("a module changed") for line in world.log.splitlines())
+        assert any(
+            json.loads(line)["event"].startswith("a module changed") for line in world.log.splitlines()
+        )
 
     with pytest.raises(SimulationFailed, match=said):
         simulate(program, 1)
@@ -180,5 +182,7 @@ def test_an_endless_program_tells_where_it_is() -> None:
         while True:
             gevent.sleep(1)
 
-    with pytest.raises(Endless, match=r"1,000 turns; the program waits at test_accidents\.py:\d+ \(program\)"):
+    with pytest.raises(
+        Endless, match=r"1,000 turns; the program waits at test_accidents\.py:\d+ \(program\)"
+    ):
         simulate(program, 1, turns=1000)
