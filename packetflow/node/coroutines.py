@@ -15,6 +15,7 @@ from gevent.event import AsyncResult
 from gevent.selectors import GeventSelector
 
 T = TypeVar("T")
+PATIENCE = 5.0  # seconds that a cancelled coroutine has to end in when the loop is closed
 
 _thread = (
     threading.local()
@@ -63,6 +64,16 @@ class _Loop:
                 # asyncio lets these through to whoever runs the loop. They are their coroutine's crash, which is told to
                 # whoever waits for it (design ruling 23); the others go on.
                 continue
+        self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        """What nobody waits for any more ends before the loop does, so that its `finally` blocks run."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            if not task.cancelling():  # one that is cleaning up must not be disturbed in it
+                task.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
 
     @classmethod
     def share(cls) -> _Loop:

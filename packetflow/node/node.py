@@ -42,6 +42,7 @@ from packetflow.otp.clock import Clock
 from packetflow.otp.errors import NoProcess
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
+from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
@@ -64,7 +65,7 @@ class Node:
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
     pairs or Placements. without: names of modules to leave out, `all` for every one. watchdog: whether who holds the
     hub for longer than `timeouts.hub` is named and broken off; None: if the configuration sets that. log_stream: where
-    the log goes (standard error).
+    the log goes (standard error). disk: what its files are written by (the machine's own).
     """
 
     # What the processes of a node with workers differ in (parent.py, worker.py).
@@ -83,6 +84,7 @@ class Node:
         clock: Clock | None = None,
         watchdog: bool | None = None,
         log_stream: TextIO | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self._own_folder = None
         if config is None:
@@ -91,6 +93,8 @@ class Node:
         self.blueprint = Blueprint(config, capabilities, modules, without)
         settings = self.config
         self.clock = clock or Clock()
+        self.disk = disk or Disk()
+        self.pid = os.getpid()
         self._home = Home()
         self.log = make_logger(
             self.clock,
@@ -357,7 +361,7 @@ class Node:
             "live": True,
             "ready": ready,
             "node": self.config.node.name,
-            "pid": os.getpid(),
+            "pid": self.pid,
             "version": __version__,
             "uptime": self._uptime,
             "findings": [*findings, *self._hub_watch.findings()],
@@ -374,7 +378,7 @@ class Node:
         return {
             "node": self.config.node.name,
             "version": __version__,
-            "pid": os.getpid(),
+            "pid": self.pid,
             "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
             "environment": len(loaded.variables) if loaded is not None else 0,
             "data_folder": str(self.config.node.data_folder),

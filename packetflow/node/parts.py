@@ -11,6 +11,7 @@ from packetflow.node.stores import Stores
 from packetflow.otp import GenServer, at_death, send
 from packetflow.otp.clock import Clock
 from packetflow.storage.data_folder import DataFolder
+from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import StandardHandler
 from packetflow.wire.errors import RequestError
 
@@ -25,12 +26,14 @@ class Storage(GenServer):
         path: Path,
         node: str,
         clock: Clock,
+        disk: Disk,
+        pid: int,
         opened: Callable[[DataFolder], Stores],
         log: Any,
     ) -> None:
         """Take the folder. Raises DataFolderError if it can't be had."""
         self._log = log
-        self._folder = DataFolder(path, node, clock)
+        self._folder = DataFolder(path, node, clock, disk, pid)
         at_death(self._folder.release)  # killed and started again, it must not find itself in its way
         self._stores = opened(self._folder)
         at_death(self._stores.leave)

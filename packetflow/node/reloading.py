@@ -31,7 +31,7 @@ class Reloading:
         if old.loaded is None:
             return {"changed": [], "kept": ["the configuration was given in code"], "faults": []}
         try:
-            loaded, self._overlay = old.loaded.again()
+            loaded, self._overlay = old.loaded.again(self._node.disk)
             self._overlay.remove(*(dropped.key for dropped in loaded.dropped))
         except PacketFlowError as error:
             return {"changed": [], "kept": [], "faults": faults_of(error)}
@@ -59,7 +59,7 @@ class Reloading:
         key = f"modules.{name}.enabled"
         try:
             if self._overlay is None:
-                self._overlay = Overlay(self._node.data_folder.path / "overlay.json")
+                self._overlay = Overlay(self._node.data_folder.path / "overlay.json", self._node.disk)
             self._overlay.set(
                 key,
                 action == "enable",

@@ -39,7 +39,15 @@ def start_tree(node: Node) -> Ref:
     name = node.config.node.name
     core = [_capabilities(node), _intelligence(node), *node.more_children(), _transports(node)]
     storage = ChildSpec(
-        Storage, node.config.node.data_folder, name, node.clock, node.folder_opened, node.log, id="storage"
+        Storage,
+        node.config.node.data_folder,
+        name,
+        node.clock,
+        node.disk,
+        node.pid,
+        node.folder_opened,
+        node.log,
+        id="storage",
     )
     try:
         return Supervisor.start(

@@ -362,9 +362,7 @@ class Deadlock(SimulationFailed):
     """Nobody can go on, and no timer is to come. `waiting` tells who waits for whom."""
 
     def __init__(self, seed: int, waiting: tuple[str, ...]) -> None:
-        super().__init__(
-            seed, "nobody can go on: " + ("; ".join(waiting) or "the program itself waits for ever")
-        )
+        super().__init__(seed, "nobody can go on: " + "; ".join(waiting))
         self.waiting = waiting
 
 

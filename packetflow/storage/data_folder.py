@@ -13,6 +13,7 @@ from typing import Any
 
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import PacketFlowError
+from packetflow.storage.disk import Disk
 
 LOCK = "node.lock"
 SOCKET = "admin.sock"
@@ -31,20 +32,21 @@ class DataFolderError(PacketFlowError):
 class DataFolder:
     """A data folder that this process holds. `close()` gives it back; so does the end of the process, however it ends."""
 
-    def __init__(self, path: Path, node: str, clock: Clock) -> None:
+    def __init__(self, path: Path, node: str, clock: Clock, disk: Disk | None = None, pid: int = 0) -> None:
         self.path = path
+        disk = disk or Disk()
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            disk.make_folder(path)
+            self._lock = disk.open(path / LOCK)
         except OSError as error:
             raise DataFolderError(
                 f"data folder {path}: {error.strerror or error}; choose another one by node.data_folder"
             ) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             held = holder(path)
-            os.close(self._lock)
+            self._lock.close()
             who = (
                 f"node {held['node']} (pid {held['pid']}, since {held['started']})"
                 if held
@@ -54,9 +56,9 @@ class DataFolder:
                 f"data folder {path} belongs to {who}; stop it, or choose another one by node.data_folder"
             ) from error
         try:
-            self._write_holder({"pid": os.getpid(), "node": node, "started": clock.utc().isoformat()})
+            self._write_holder({"pid": pid or os.getpid(), "node": node, "started": clock.utc().isoformat()})
         except OSError as error:
-            os.close(self._lock)
+            self._lock.close()
             room = (
                 "make room on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its disk"
             )
@@ -66,9 +68,9 @@ class DataFolder:
 
     def _write_holder(self, text: dict[str, Any]) -> None:
         data = json.dumps(text).encode()
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, data, 0)
-        os.fsync(self._lock)  # a full disk may tell only here
+        self._lock.truncate()
+        self._lock.write(data)
+        self._lock.sync()
 
     def claim_admin_socket(self) -> Path:
         """The path to bind the admin socket to, free of a dead node's leavings; found by `find_admin_socket`."""
@@ -86,16 +88,14 @@ class DataFolder:
 
     def close(self) -> None:
         """Give the folder back. Twice is once."""
-        if self._lock >= 0:
+        if not self._lock.closed:
             for name in (SOCKET, POINTER):
                 (self.path / name).unlink(missing_ok=True)
             self.release()
 
     def release(self) -> None:
         """Let go of the lock alone, as the end of the process would. Twice is once."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.close()
 
 
 def holder(path: Path) -> dict[str, Any] | None:

@@ -1,193 +1,270 @@
-"""A disk with faults for the node's database: slow, full, torn at any write, losing at a power cut what was not synced.
+"""The disk of a simulated node: it may be slow, full or faulty, and a crash takes what was not synced, whole or in part.
 
-It stands between SQLite and the file system (a VFS), so everything above it is the real thing:
-
-    disk = Disk()
-    with Database(path, vfs=disk.name) as database: ...
-    disk.cut_power(after=17, chance=random.Random(5))
+The files are real, so that whatever reads them does so as ever. Beside them stands what would be left after a crash.
 """
 
 from __future__ import annotations
 
-import itertools
+import errno
 import os
-from collections.abc import Callable
-from random import Random
-from types import TracebackType
-from typing import Any, Self
+from pathlib import Path
 
-import apsw
-from gevent.monkey import get_original
-
-_sleep: Callable[[float], None] = get_original("time", "sleep")
-
-SECTOR = 512  # bytes that are written whole or not at all
-_numbers = itertools.count(1)  # SQLite keeps file systems by name for the whole process
+from packetflow.otp.simulation.loop import SimulatedLoop
+from packetflow.storage.disk import Disk, DiskFile
 
 
-class PowerCut(apsw.IOError):
-    """The disk has no power."""
+class Content:
+    """What a file holds for certain, and what was done to it since, in order: (offset, bytes), or (size, None) for a cut."""
+
+    def __init__(self, certain: bytes = b"") -> None:
+        self.certain = bytearray(certain)
+        self.since: list[tuple[int, bytes | None]] = []
+
+    def settle(self) -> None:
+        """All of it is certain."""
+        for offset, data in self.since:
+            self.apply(offset, data)
+        self.since.clear()
+
+    def apply(self, offset: int, data: bytes | None) -> None:
+        """One thing that was done is certain."""
+        certain = self.certain
+        if len(certain) < offset:
+            certain.extend(bytes(offset - len(certain)))
+        if data is None:
+            del certain[offset:]
+        else:
+            certain[offset : offset + len(data)] = data
 
 
-class _Change:
-    """Something that happened to a file and is not synced: where, the bytes there before, the size before, those after."""
+class SimulatedDisk:
+    """A disk as a world sees it: what may go wrong with it, and what its end leaves.
 
-    __slots__ = ("after", "before", "offset", "size")
+    latency: (least, most) seconds that each operation takes, drawn by the seed. It holds up everybody, as a write does that
+    is made in the hub's thread. room: how many bytes more it takes before it is full, None for any number. faults: the
+    chance that a write, sync or change of names fails (EIO), a write with a part of it done.
+    """
 
-    def __init__(self, offset: int, before: bytes, size: int, after: bytes | None) -> None:
-        self.offset = offset
-        self.before = before
-        self.size = size
-        self.after = after  # None: it was cut here
-
-
-class Disk(apsw.VFS):
-    """A file system for SQLite, by its `name`. delay: seconds that each sync takes. room: bytes by which files may still
-    grow, None for any. Used by the threads of one database at a time; `close` forgets it."""
-
-    def __init__(self) -> None:
-        self.name = f"packetflow-disk-{next(_numbers)}"
-        super().__init__(self.name, base="")
-        self.delay = 0.0
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self.latency = (0.0, 0.0)
         self.room: int | None = None
-        self.operations = 0  # writes, cuts and syncs so far
-        self.powered = True
-        self._cut_at: int | None = None
-        self._chance: Random | None = None
-        self._unsynced: dict[str, list[_Change]] = {}
+        self.faults = 0.0
+        self._loop = loop
+        self._chance = loop.chance()
+        self._names: dict[Path, Content] = {}
+        self._certain: dict[Path, Content] = {}
+        self._renamed: list[tuple[Path, dict[Path, Content | None]]] = []  # by folder, since its last sync
 
-    def cut_power(self, after: int = 0, chance: Random | None = None) -> None:
-        """Cut the power at the operation that comes after so many others; 0: now. All that was not synced is lost, or with
-        a chance each sector of it for itself; a write that is under way is torn likewise."""
-        self._chance = chance
-        self._cut_at = self.operations + after
-        if not after:
-            self._lose()
+    def crash(self) -> None:
+        """Power is lost: of what was not synced, the seed draws what is there afterwards. Names survive in the order of their
+        changes, up to a point; of contents each write may be there, not there, or torn."""
+        chance = self._chance
+        for content in {id(one): one for one in (*self._certain.values(), *self._names.values())}.values():
+            self.lose(content)
+        for _, change in self._renamed[: chance.randint(0, len(self._renamed))]:
+            self._make_certain(change)
+        self._renamed.clear()
+        for path in {**self._names, **self._certain}:
+            left = self._certain.get(path)
+            if left is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(left.certain)
+        self._names = dict(self._certain)
 
-    def restore_power(self) -> None:
-        """What is on the disk can be used again, by who opens it anew."""
-        self._cut_at = None
-        self.powered = True
+    # ---- for the disks of nodes --------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Take the file system out of SQLite; nothing may use it any more."""
-        self.unregister()
+    def wait(self) -> None:
+        """The time that an operation takes."""
+        least, most = self.latency
+        if most:
+            self._loop.pass_time(self._chance.uniform(least, most))
 
-    def __enter__(self) -> Self:
-        return self
+    def may_fail(self, path: Path) -> None:
+        """Raises OSError (EIO) if the seed says so."""
+        if self.faults and self._chance.random() < self.faults:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # ---- what SQLite asks of it ------------------------------------------------------------------------------------------
-
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
-        """Open a file."""
-        self.check()
-        return _File(self, name, flags)
-
-    def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802
-        """Remove a file."""
-        self.check()
-        self._unsynced.pop(name, None)
-        super().xDelete(name, sync)
-
-    # ---- what its files tell it ------------------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Raises PowerCut where there is none."""
-        if not self.powered:
-            raise PowerCut("the power is cut")
-
-    def operate(self) -> None:
-        """One more operation has come to pass."""
-        self.check()
-        self.operations += 1
-        if self._cut_at is not None and self.operations > self._cut_at:
-            self._lose()
-            self.check()
-
-    def changed(self, name: str, change: _Change) -> None:
-        """Something was written that a power cut may take."""
-        self._unsynced.setdefault(name, []).append(change)
-
-    def synced(self, name: str) -> None:
-        """All of a file is safe."""
-        self._unsynced.pop(name, None)
-
-    def _lose(self) -> None:
-        self.powered = False
-        unsynced, self._unsynced = self._unsynced, {}
-        for name, changes in unsynced.items():
-            try:
-                descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
+    def lose(self, content: Content) -> None:
+        """Of what was written since the last sync, the seed draws what reaches the disk after all."""
+        chance = self._chance
+        for offset, data in content.since:
+            fate = chance.random()
+            if fate < 0.5:
                 continue
-            try:
-                for change in reversed(changes):
-                    if change.before:
-                        os.pwrite(descriptor, change.before, change.offset)
-                    os.ftruncate(descriptor, change.size)
-                if self._chance is not None:
-                    self._keep_some(descriptor, changes, self._chance)
-            finally:
-                os.close(descriptor)
+            torn = fate < 0.75 and data
+            content.apply(offset, data[: chance.randrange(len(data))] if torn and data else data)
+        content.since.clear()
 
-    @staticmethod
-    def _keep_some(descriptor: int, changes: list[_Change], chance: Random) -> None:
-        for change in changes:
-            if change.after is None:
-                if chance.random() < 0.5:
-                    os.ftruncate(descriptor, change.offset)
-                continue
-            place, end = change.offset, change.offset + len(change.after)
-            while place < end:
-                until = min(end, (place // SECTOR + 1) * SECTOR)
-                if chance.random() < 0.5:
-                    piece = change.after[place - change.offset : until - change.offset]
-                    os.pwrite(descriptor, piece, place)
-                place = until
+    def part_of(self, data: bytes) -> bytes:
+        """How much of a write that fails is done."""
+        return data[: self._chance.randrange(len(data) + 1)]
+
+    def content(self, path: Path, existed: bool) -> Content:
+        """What is known of a file. existed: before it was opened; what nobody has written here is there for certain."""
+        found = self._names.get(path)
+        if found is None:
+            found = Content(path.read_bytes())
+            if existed:
+                self._names[path] = self._certain[path] = found
+            else:
+                self.rename(path.parent, {path: found})
+        return found
+
+    def known(self, path: Path) -> Content | None:
+        """What is known of a file, None if there is none."""
+        return self.content(path, True) if path.exists() else None
+
+    def take(self, growth: int) -> int:
+        """Room for so many bytes, or less: how many there are. Negative: so many are free again."""
+        if self.room is None:
+            return growth
+        taken = min(growth, self.room)
+        self.room -= taken
+        return taken
+
+    def rename(self, folder: Path, change: dict[Path, Content | None]) -> None:
+        """Names in a folder change together; not for certain yet."""
+        for path, content in change.items():
+            if content is None:
+                self._names.pop(path, None)
+            else:
+                self._names[path] = content
+        self._renamed.append((folder, change))
+
+    def settle_names(self, folder: Path) -> None:
+        """They are certain now."""
+        for where, change in self._renamed:
+            if where == folder:
+                self._make_certain(change)
+        self._renamed = [(where, change) for where, change in self._renamed if where != folder]
+
+    def _make_certain(self, change: dict[Path, Content | None]) -> None:
+        for path, content in change.items():
+            if content is None:
+                self._certain.pop(path, None)
+            else:
+                self._certain[path] = content
 
 
-class _File(apsw.VFSFile):
-    def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
-        super().__init__("", name, flags)
+class NodeDisk(Disk):
+    """A simulated disk in the hands of one node, until that node crashes: then nothing it does reaches the disk any more."""
+
+    def __init__(self, disk: SimulatedDisk) -> None:
         self._disk = disk
-        self._name = name.filename() if isinstance(name, apsw.URIFilename) else name
+        self._files: list[NodeFile] = []
+        self._dead = False
 
-    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
-        self._disk.check()
-        return super().xRead(amount, offset)
+    def crash(self) -> None:
+        """The end of the node: its files are closed, unsynced writes are lost."""
+        self._dead = True
+        for file in self._files:
+            file.close()
+        self._files.clear()
+        self._disk.crash()
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+    def begin(self, path: Path) -> None:
+        """An operation begins. Raises OSError if the node is dead."""
+        if self._dead:
+            raise OSError(errno.EIO, "the node has crashed", str(path))
+        self._disk.wait()
+
+    def make_folder(self, path: Path) -> None:
+        """For certain at once, unlike files."""
+        self.begin(path)
+        self._disk.may_fail(path)
+        super().make_folder(path)
+
+    def open(self, path: Path, *, new: bool = False) -> DiskFile:
+        """See Disk."""
+        self.begin(path)
+        self._disk.may_fail(path)
+        existed = path.exists()
+        descriptor = self._descriptor(path, new)
+        file = NodeFile(descriptor, path, self._disk.content(path, existed), self, self._disk)
+        self._files = [*(one for one in self._files if not one.closed), file]
+        return file
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See Disk."""
+        self.begin(target)
+        self._disk.may_fail(target)
+        content, replaced = self._disk.known(source), self._disk.known(target)
+        size = target.stat().st_size if replaced is not None else 0
+        super().rename(source, target)
+        self._disk.take(-size)
+        self._disk.rename(target.parent, {source: None, target: content})
+
+    def remove(self, path: Path) -> None:
+        """See Disk."""
+        self.begin(path)
+        self._disk.may_fail(path)
+        if self._disk.known(path) is not None:
+            size = path.stat().st_size
+            super().remove(path)
+            self._disk.take(-size)
+            self._disk.rename(path.parent, {path: None})
+
+    def sync_folder(self, path: Path) -> None:
+        """See Disk."""
+        self.begin(path)
+        self._disk.may_fail(path)
+        self._disk.settle_names(path)
+
+
+class NodeFile(DiskFile):
+    """A file of a simulated disk."""
+
+    __slots__ = ("_content", "_disk", "_node", "_path")
+
+    def __init__(
+        self, descriptor: int, path: Path, content: Content, node: NodeDisk, disk: SimulatedDisk
+    ) -> None:
+        super().__init__(descriptor)
+        self._path = path
+        self._content = content
+        self._node = node
+        self._disk = disk
+
+    def read(self, size: int, offset: int = 0) -> bytes:
+        """See DiskFile."""
+        self._node.begin(self._path)
+        return super().read(size, offset)
+
+    def write(self, data: bytes, offset: int = 0) -> None:
+        """See DiskFile."""
+        self._node.begin(self._path)
         disk = self._disk
-        size = self.xFileSize()
-        if disk.room is not None:
-            growth = offset + len(data) - size
-            if growth > disk.room:
-                raise apsw.FullError("the disk is full")
-            disk.room -= max(0, growth)
-        before = super().xRead(min(len(data), size - offset), offset) if offset < size else b""
-        change = _Change(offset, before, size, bytes(data))
-        if self._name is not None and disk.powered:
-            disk.changed(self._name, change)  # before the power may be cut: so it is torn
-        disk.operate()
-        super().xWrite(data, offset)
+        try:
+            disk.may_fail(self._path)
+        except OSError:
+            self._write(disk.part_of(data), offset)
+            raise
+        growth = max(0, offset + len(data) - self.size())
+        lacking = growth - disk.take(growth)
+        self._write(data[: len(data) - lacking], offset)
+        if lacking:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802
-        now = self.xFileSize()
-        if size < now and self._name is not None and self._disk.powered:
-            before = super().xRead(now - size, size)
-            self._disk.changed(self._name, _Change(size, before, now, None))
-        self._disk.operate()
-        super().xTruncate(size)
+    def _write(self, data: bytes, offset: int) -> None:
+        if data:
+            super().write(data, offset)
+            self._content.since.append((offset, bytes(data)))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
-        if self._disk.delay:
-            _sleep(self._disk.delay)
-        self._disk.operate()
-        super().xSync(flags)
-        if self._name is not None:
-            self._disk.synced(self._name)
+    def truncate(self, size: int = 0) -> None:
+        """See DiskFile."""
+        self._node.begin(self._path)
+        self._disk.may_fail(self._path)
+        self._disk.take(min(0, size - self.size()))
+        super().truncate(size)
+        self._content.since.append((size, None))
+
+    def sync(self) -> None:
+        """See DiskFile. After one that failed nobody knows what is there, and the next one does not tell: so it is on Linux."""
+        self._node.begin(self._path)
+        try:
+            self._disk.may_fail(self._path)
+        except OSError:
+            self._disk.lose(self._content)
+            raise
+        self._content.settle()

@@ -88,8 +88,9 @@ def run_seed(name: str, program: FunctionType, seed: int) -> Outcome:
         error = str(failed)
         trace = "" if cause is None else _told(cause, program.__code__.co_filename)
         if worlds:
-            turns, seconds, digest = worlds[0].progress()
-            log = worlds[0].log
+            world = worlds[0]
+            turns, seconds, digest = world.progress()
+            error, trace, log = world.told(error), world.told(trace), world.log
     return {
         "program": name, "seed": seed, "turns": turns, "seconds": seconds, "digest": digest, "error": error,
         "trace": trace, "log": log,

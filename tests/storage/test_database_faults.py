@@ -16,7 +16,7 @@ import pytest
 
 from packetflow.storage.database import Database
 from packetflow.storage.errors import StorageUnavailable
-from packetflow.testing.disk import Disk
+from packetflow.testing.database_disk import Disk
 from tests.storage.places import INSERT, a_table, wait_for, words, words_of_file
 
 

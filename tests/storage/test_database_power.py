@@ -13,7 +13,7 @@ import pytest
 
 from packetflow.storage import checkpoint
 from packetflow.storage.database import Database
-from packetflow.testing.disk import Disk
+from packetflow.testing.database_disk import Disk
 from packetflow.wire.errors import RequestError
 from tests.storage.places import INSERT, a_table, words
 

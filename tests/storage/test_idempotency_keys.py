@@ -13,7 +13,7 @@ from packetflow.otp.clock import Clock
 from packetflow.storage.database import Database
 from packetflow.storage.errors import StorageUnavailable
 from packetflow.storage.idempotency import DatabaseKeys, IdempotencyKeys, Kept, MemoryKeys, Place
-from packetflow.testing.disk import Disk
+from packetflow.testing.database_disk import Disk
 
 PLACE = Place("scope", "pay.send", "k1")
 KEPT = Kept(b"digest", b"\x00answer")

@@ -12,7 +12,7 @@ import pytest
 from packetflow import Module, Reject, capability
 from packetflow.otp import SpecError
 from packetflow.testing import Deadlock, Endless, SimulationFailed, World, explore, simulate, simulation
-from packetflow.wire.errors import NotFound, Overloaded, Rejected, Timeout, Unavailable
+from packetflow.wire.errors import Rejected, Timeout, Unavailable
 
 
 @capability("test.wait", timeout=60.0)
@@ -87,6 +87,31 @@ def test_threads_and_coroutines_are_turns_too() -> None:
     first, again = simulate(program, 3), simulate(program, 3)
     assert first.value == [*range(0, 24, 2), 2.0, 2.0, 2.0]
     assert first == again
+
+
+def test_a_cancelled_coroutine_cleans_up_before_the_node_is_down() -> None:
+    def program(world: World) -> None:
+        ended: list[str] = []
+
+        @capability("test.careful", timeout=60.0)
+        async def careful() -> int:
+            """Takes its time to clean up."""
+            try:
+                await asyncio.sleep(30)
+            finally:
+                await asyncio.sleep(1.5)
+                ended.append("cleaned up")
+            return 1
+
+        node = world.node(capabilities=[careful])
+        asked = gevent.spawn(node.request, "test.careful", timeout=2.0)
+        gevent.sleep(2.0 + world.random.uniform(0.1, 1.0))  # its time is over, and it has not cleaned up yet
+        assert asked.ready()
+        assert ended == []
+        node.stop(0.0)
+        assert ended == ["cleaned up"]
+
+    explore(program, range(30))
 
 
 def test_modules_are_in_it_with_their_limits() -> None:
@@ -255,110 +280,3 @@ def test_a_function_of_a_world_becomes_a_test() -> None:
     assert seen == [0, 1, 2]
     with pytest.raises(SpecError, match="seeds"):
         simulation()
-
-
-# ---- random nodes ---------------------------------------------------------------------------------------------------------
-
-
-def life_of_a_node(world: World) -> Any:
-    """Random requests to a random node, from inside and by clients, while modules and connections come and go, and things
-    crash. Whatever happens: each request has one answer in its time, and in the end nothing is left."""
-    draw = world.random
-    served = [wait, wait_async, in_thread, crash]
-    modules = [Odd] if draw.random() < 0.7 else []
-    node = world.node("node", capabilities=served, modules=modules, doors=True, config=random_limits(draw))
-    world.network.latency = (0.0, draw.choice([0.0, 0.05, 0.5]))
-    clients = [world.client(node, f"client-{number}") for number in range(draw.randint(1, 3))]
-    asked: list[tuple[gevent.Greenlet[..., Any], float]] = []
-    for _ in range(draw.randint(5, 25)):
-        ways = [node.request, *(client.request for client in clients)]
-        id, payload = random_request(draw)
-        limit = draw.choice([0.5, 3.0, 20.0])
-        asked.append((gevent.spawn(timed, world, draw.choice(ways), id, payload, limit), limit))
-        if draw.random() < 0.3:
-            gevent.sleep(draw.uniform(0.0, 2.0))
-        accident(world, node, asked)
-    ended = gevent.joinall([one for one, _ in asked], timeout=120)
-    assert len(ended) == len(asked), "somebody has no answer"
-    for one, limit in asked:
-        if isinstance(one.value, gevent.GreenletExit):
-            continue  # it was the caller itself that was killed
-        took, answer = one.value
-        assert (answer.error is None) != (answer.value is None) or answer.value == "", answer
-        assert took < limit + 20, (took, limit)
-    gevent.sleep(10)
-    assert list(node.door.active()) == []
-    assert node.call("test.wait", {"seconds": 0.0, "word": "alive"}) == "alive"
-    node.stop(1.0)
-    assert not node.door.in_flight
-    assert not node.system.scheduler.processes
-
-
-def timed(world: World, request: Any, id: str, payload: dict[str, Any], limit: float) -> Any:
-    begun = world.clock().monotonic()
-    answer = request(id, payload, timeout=limit)
-    return world.clock().monotonic() - begun, answer
-
-
-def random_limits(draw: Any) -> dict[str, Any]:
-    if draw.random() < 0.5:
-        return {}
-    return {"limits": {"in_flight_node": draw.randint(1, 4), "queue": draw.randint(1, 3)}}
-
-
-def random_request(draw: Any) -> tuple[str, dict[str, Any]]:
-    return draw.choice(
-        [
-            ("test.wait", {"seconds": draw.uniform(0, 5), "word": draw.choice(["odd", "slow", "even"])}),
-            ("test.wait_async", {"seconds": draw.uniform(0, 5)}),
-            ("test.in_thread", {"number": 3}),
-            ("test.crash", {"seconds": draw.uniform(0, 2)}),
-            ("test.unknown", {}),
-            ("test.wait", {"seconds": "not a number"}),
-        ]
-    )
-
-
-def accident(world: World, node: Any, asked: list[tuple[gevent.Greenlet[..., Any], float]]) -> None:
-    draw = world.random
-    what = draw.randrange(12)
-    if what == 0:
-        world.network.cut(caller="client-0")
-    elif what == 1:
-        node.door.cancel(draw.choice(asked)[0])
-    elif what == 2:
-        draw.choice(asked)[0].kill(block=False)
-    elif what == 3 and node.list_active_modules():
-        node.change_module(draw.choice(["restart", "disable"]), "odd", "the test", False)
-    elif what == 4 and "test.more" not in node.routes.catalogue.ids:
-        node.register(capability("test.more")(one_more))
-
-
-def one_more() -> int:
-    """One more."""
-    return 1
-
-
-def test_two_hundred_lives_of_nodes() -> None:
-    runs = explore(life_of_a_node, range(200))
-    assert len({run.digest for run in runs}) == 200
-
-
-def test_the_errors_of_such_lives_are_typed_ones() -> None:
-    """The generator reaches what it should: refusals, timeouts, queues that are full, and good answers."""
-    kinds: set[str] = set()
-
-    def program(world: World) -> Any:
-        node = world.node(
-            capabilities=[wait], modules=[Odd], config={"limits": {"in_flight_node": 1, "queue": 1}}
-        )
-        asked = [
-            gevent.spawn(node.request, "test.wait", {"seconds": 2.0, "word": word}, timeout=1.0)
-            for word in ("odd", "even", "even", "even")
-        ]
-        gevent.joinall(asked)
-        kinds.update(type(one.value.error).__name__ for one in asked)
-        kinds.add(type(node.request("test.unknown").error).__name__)
-
-    explore(program, range(20))
-    assert kinds >= {Timeout.__name__, Overloaded.__name__, NotFound.__name__}

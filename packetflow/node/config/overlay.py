@@ -7,8 +7,6 @@ entry is dropped by name (see `load_config`). The user's own files are never wri
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -19,6 +17,7 @@ from packetflow.node.config.faults import shown
 from packetflow.node.config.layers import split_key
 from packetflow.node.config.secrets import looks_secret
 from packetflow.otp.errors import PacketFlowError
+from packetflow.storage.disk import Disk
 
 FILE = "overlay.json"
 VERSION = 1
@@ -57,14 +56,16 @@ def plain(value: object) -> Any:
 
 
 class Overlay(Mapping[str, OverlayEntry]):
-    """The overlay of a data folder, by dotted key. A change is on disk when `set` or `remove` returns, or it did not happen.
+    """The overlay of a data folder, by dotted key. A change is on disk when `set` or `remove` returns.
 
-    One node has it at a time (the data folder's lock sees to that).
+    When they raise OverlayError it did not happen, or, where the error says so, it holds until the next loss of power. One
+    node has it at a time (the data folder's lock sees to that). disk: what writes it, the machine's own by default.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
         """Raises OverlayError for a file that is there and is no overlay."""
         self.path = path
+        self._disk = disk or Disk()
         self._entries: dict[str, OverlayEntry] = self._read()
 
     def __getitem__(self, key: str) -> OverlayEntry:
@@ -144,33 +145,19 @@ class Overlay(Mapping[str, OverlayEntry]):
             data = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise OverlayError(f"a value that JSON does not know: {error}") from None
-        temporary = None
+        name = shown(str(self.path))
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            number, temporary = tempfile.mkstemp(
-                dir=self.path.parent, prefix=f".{self.path.name}."
-            )  # mode 0600
-            with open(number, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-            temporary = None
-            self._sync_folder()
+            self._disk.make_folder(self.path.parent)
+            self._disk.replace(self.path, data)
         except OSError as error:
             raise OverlayError(
-                f"can't write {shown(str(self.path))}: {error.strerror or error}; nothing was changed, "
+                f"can't write {name}: {error.strerror or error}; nothing was changed, "
                 f"make room or choose another node.data_folder"
             ) from error
-        finally:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
         self._entries = entries
-
-    def _sync_folder(self) -> None:
-        """So that the new name outlives a power cut too."""
-        number = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+            self._disk.sync_folder(self.path.parent)
+        except OSError as error:
+            raise OverlayError(
+                f"{name} was written, but may not outlive a loss of power: {error.strerror or error}; check its disk"
+            ) from error

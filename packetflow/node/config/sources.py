@@ -59,6 +59,7 @@ from packetflow.node.config.secrets import (
     with_secrets,
 )
 from packetflow.node.config.toml import Document, UnreadableFile, read_toml
+from packetflow.storage.disk import Disk
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -101,9 +102,9 @@ class LoadedConfig:
     layers: Layers = field(default_factory=Layers, repr=False)
     below: Layers = field(default_factory=Layers, repr=False)  # without overlay, environment and flags
 
-    def again(self) -> tuple[LoadedConfig, Overlay]:
+    def again(self, disk: Disk | None = None) -> tuple[LoadedConfig, Overlay]:
         """The same files, environment and flags, read anew. Raises ConfigError, OverlayError."""
-        return load_with_overlay(self.file, self.environment, self.flags, self.start)
+        return load_with_overlay(self.file, self.environment, self.flags, self.start, disk)
 
     def file_value(self, key: str) -> Any:
         """What the files say for a dotted key, None if nothing: an overlay entry is made with it.
@@ -135,13 +136,14 @@ def load_with_overlay(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    disk: Disk | None = None,
 ) -> tuple[LoadedConfig, Overlay]:
     """Like `load_config`, with the overlay of the data folder that the rest of the configuration names.
 
-    Raises ConfigError, and OverlayError for an overlay that can't be read.
+    disk: what the overlay is written by. Raises ConfigError, and OverlayError for an overlay that can't be read.
     """
     first = load_config(path, environment, flags, None, folder)
-    overlay = Overlay(first.config.node.data_folder / FILE)
+    overlay = Overlay(first.config.node.data_folder / FILE, disk)
     if not overlay:
         return first, overlay
     return load_config(path, environment, flags, overlay, folder), overlay

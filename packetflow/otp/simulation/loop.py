@@ -218,6 +218,14 @@ class SimulatedLoop:
         heappush(self._timers, entry)
         return entry
 
+    def pass_time(self, seconds: float) -> None:
+        """Something holds up this thread for so long: time passes, and nobody has a turn."""
+        self._time += seconds
+
+    def at_rest(self) -> bool:
+        """Whether nobody is ready and no timer is to come."""
+        return not self._ready and not self.awaited
+
     # ---- what gevent asks for --------------------------------------------------------------------------------------------
 
     def timer(
@@ -282,10 +290,10 @@ class SimulatedLoop:
     def run(self, nowait: bool = False, once: bool = False) -> None:
         """Turn after turn, until nobody is ready and no timer is to come."""
         while self.turns < self.limit:
-            if self.before_turn is not None:
-                self.before_turn()
             if self.watched:
                 self._look()
+            if self.before_turn is not None:
+                self.before_turn()
             if self._ready:
                 self._call(self._draw())
             elif not self._advance():

@@ -9,6 +9,7 @@ After FoundationDB's way of testing.
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -32,6 +33,12 @@ W = TypeVar("W", bound="World")
 TURNS = 1_000_000
 CLEARING = 100_000  # turns that a world has to end in after its program has failed
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
+# Whose frames are no user's: gevent's and PacketFlow's own.
+OUR_FILES = (
+    os.path.join(os.path.dirname(gevent.__file__), ""),
+    os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), ""),
+    "src/gevent/",  # of its compiled files
+)
 
 
 class Run(NamedTuple):
@@ -57,6 +64,7 @@ class World:
         self._systems: list[System] = []
         self._kills = 0.0
         self._victims: Callable[[Process], bool] = _anybody
+        self._accidents: list[Callable[[], None]] = []
 
     def system(self, name: str = "local") -> System:
         """A new system in this world, shut down with it."""
@@ -75,7 +83,23 @@ class World:
         """From now on, before each turn, kills some actor with this chance. among: which servers may be struck."""
         self._kills = chance
         self._victims = _anybody if among is None else lambda process: among(process.server)
-        self._loop.before_turn = self._strike if chance > 0.0 else None
+        self.before_turns(self._strike, chance > 0.0)
+
+    def before_turns(self, accident: Callable[[], None], wanted: bool = True) -> None:
+        """Have something done before each turn from now on, or not any more. It runs between greenlets, and must not wait."""
+        self._accidents = [one for one in self._accidents if one != accident]
+        if wanted:
+            self._accidents.append(accident)
+        self._loop.before_turn = self._happen if self._accidents else None
+
+    def _quiet(self) -> None:
+        """No more accidents."""
+        self._accidents.clear()
+        self._loop.before_turn = None
+
+    def _happen(self) -> None:
+        for accident in list(self._accidents):
+            accident()
 
     def _strike(self) -> None:
         chance = self._loop.random
@@ -92,7 +116,7 @@ class World:
 
     def close(self) -> None:
         """The end of the world: no more accidents, all systems shut down."""
-        self.kill_at_random(0.0)
+        self._quiet()
         for system in reversed(self._systems):
             system.shutdown()
         self.network.close()
@@ -253,9 +277,10 @@ def _in_this_thread(program: Callable[[Any], Any], seed: int, turns: int, make: 
     try:
         life.join()
     except LoopExit:
+        standing = f"the program waits at {place_of(life)}"
         if loop.turns >= turns:
-            raise Endless(seed, f"it made more than {turns} turns") from None
-        raise Deadlock(seed, world.waiting()) from None
+            raise Endless(seed, f"it made more than {turns:,} turns; {standing}") from None
+        raise Deadlock(seed, (*world.waiting(), standing)) from None
     finally:
         if not life.successful():
             _clear_away(world, loop, life)
@@ -278,6 +303,17 @@ def _clear_away(world: World, loop: SimulatedLoop, life: gevent.Greenlet[..., An
         closing.join()
     except LoopExit:
         pass  # somebody will not end; `discard` closes what is open
+
+
+def place_of(waiting: Any) -> str:
+    """Where in a user's file a greenlet waits, for people: file, line and function."""
+    frame = innermost = waiting.gr_frame
+    while frame is not None and frame.f_code.co_filename.startswith(OUR_FILES):
+        frame = frame.f_back
+    frame = frame or innermost
+    if frame is None:
+        return "its beginning or end"
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} ({frame.f_code.co_name})"
 
 
 def _anybody(_: Process) -> bool:

@@ -142,7 +142,7 @@ def test_a_program_without_an_end_is_ended() -> None:
         while True:
             gevent.sleep(1.0)
 
-    with pytest.raises(Endless, match="1000 turns"):
+    with pytest.raises(Endless, match="1,000 turns"):
         simulate(program, 1, turns=1000)
 
 
