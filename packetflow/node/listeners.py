@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from packetflow.otp import ChildSpec, GenServer
+from packetflow.transports.admin import AdminListener
 from packetflow.transports.http import HttpListener
 from packetflow.transports.listener import Listener as Transport
-from packetflow.transports.tcp import AdminListener, TcpListener
+from packetflow.transports.tcp import TcpListener
 from packetflow.wire.limits import Limits
 
 if TYPE_CHECKING:

@@ -105,6 +105,7 @@ class Node:
             queue=settings.limits.queue,
         )
         self.door.log = self.log
+        self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
@@ -167,10 +168,12 @@ class Node:
         self.door.open = False
         for transport in self.transports:
             transport.stop_accepting()
+            transport.announce()
         self._settle(deadline)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
         self.door.admission.cancel_all(Cancelled("the node is stopping"))
+        self.door.end_streams(Cancelled("the node is stopping"))
         for waiting in list(self.door.in_flight):
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
