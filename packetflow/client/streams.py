@@ -54,8 +54,9 @@ class ClientStream:
         with client.stream("ticket.feed") as feed:
             for ticket in feed: ...
 
-    What is no stream is one of one item. Iterating raises the typed error that ended it, after the items before it. Leaving the `with` block, or `close()`, asks
-    the node to end it. One caller reads it at a time. trace_id, execution_time: when it has ended.
+    What is no stream is one of one item. Iterating raises the typed error that ended it, after the items before it.
+    Leaving the `with` block, or `close()`, asks the node to end it. One caller reads it at a time. trace_id,
+    execution_time: when it has ended.
     """
 
     def __init__(self, feed: Feed, timeout: float | None, monotonic: Callable[[], float]) -> None:

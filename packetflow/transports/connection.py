@@ -188,6 +188,11 @@ class Connection:
         """Whether the peer has taken so much of what it was sent that more may be made for it."""
         return not self._rest and self.size < HIGH_WATER
 
+    def send_late(self, most: int) -> None:
+        """Let no more than so many bytes wait in the kernel, so that whoever makes them is not far ahead of the peer."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, most)
+
     @property
     def stuck(self) -> bool:
         """Whether the peer has not taken what it was sent: then nothing more is read or run for it."""

@@ -38,6 +38,11 @@ class Metadata:
         self.credit = credit
         self.progress = progress
 
+    def over_http(self, streams: bool, progress: Callable[[Progress], None] | None) -> Metadata:
+        """A copy of which the `Accept` header was heard: whether the caller takes a stream, and who is told of progress."""
+        credit = 0 if streams else None
+        return Metadata(self.timeout, self.idempotency_key, self.traceparent, credit, progress)
+
 
 NO_METADATA = Metadata()
 
