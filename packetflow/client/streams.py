@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from packetflow.client.replies import End, Followed, Reply
-from packetflow.wire.errors import RequestError
+from packetflow.wire.errors import Cancelled, RequestError
 from packetflow.wire.stream import Progress
 
 FIRST = 1  # items that may come before the size of any is known
@@ -104,6 +104,19 @@ class ClientStream:
         return reply.value
 
     @property
+    def at_hand(self) -> int:
+        """The items that have come and can be taken without waiting."""
+        return len(self._feed.items)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item was read, and there are no more."""
+        reply = self._feed.reply_
+        if reply is None or reply.error is not None or self._feed.items:
+            return False
+        return not isinstance(reply, End) or reply.value == self.count
+
+    @property
     def ended(self) -> bool:
         """Whether all of it was read, or it was closed."""
         return self._feed.reply_ is not None and not self._feed.items
@@ -130,7 +143,7 @@ class ClientStream:
         """Read no more: the node is asked to end it. Twice is as good as once."""
         feed = self._feed
         if feed.reply_ is None and feed.channel is not None:
-            feed.channel.abandon(feed, End(value=self.count))
+            feed.channel.abandon(feed, Reply(error=Cancelled("the stream was closed")))
         feed.items.clear()
 
     def __enter__(self) -> Self:

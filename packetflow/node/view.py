@@ -50,6 +50,7 @@ def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDe
         **capability_row(registered),
         "versions": [one.definition.version for one in door.routes.catalogue.versions(definition.id)],
         "description": definition.description,
+        "streams": definition.streams,
         "timeout": definition.timeout or door.routes.timeout,
         "source": definition.source,
         "requires": contract.requires,
