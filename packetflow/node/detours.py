@@ -238,7 +238,7 @@ class Detours(Deadlines):
     def _fault(self, call: Context, gate: Gate, crash: BaseException, back: int | None = 1) -> None:
         """Note a module's fault and tell its host. Raises the error that ends the request if `on_error` says so.
 
-        back: where to note it, as `note` takes it; None: nowhere.
+        back: where to note it, as `note` takes it; None: nowhere, nor in the log, which have had enough of it.
         """
         overran = isinstance(crash, Interrupt)
         what = crash.what if isinstance(crash, Interrupt) else described(crash)
@@ -249,15 +249,16 @@ class Detours(Deadlines):
             self.note(call, "crashed", what, back=back)
         if overran:
             self.forget_interrupt(call)
-        self.log.error(
-            "module failed",
-            module=gate.name,
-            trace=call.id[:8],
-            capability=call.capability,
-            on_error=gate.on_error,
-            error=what,
-            exc_info=None if overran else crash,
-        )
+        if back is not None:
+            self.log.error(
+                "module failed",
+                module=gate.name,
+                trace=call.id[:8],
+                capability=call.capability,
+                on_error=gate.on_error,
+                error=what,
+                exc_info=None if overran else crash,
+            )
         if gate.on_fault is not None:
             gate.on_fault(gate, call.principal, overran)
         if gate.on_error == "fail":

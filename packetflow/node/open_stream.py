@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from packetflow.node.streams import Streams
 
 ABSENT: Any = object()
-NOTED = 20  # what modules did to items, as far as a trace tells it
+NOTED = 10  # faults of modules with items that trace and log tell; the others are only counted
 # Raised from outside into a greenlet that reads a stream for its own program: told to it, after the stream was ended.
 FOREIGN = (GreenletExit, GeventTimeout, KeyboardInterrupt)
 
@@ -320,7 +320,7 @@ class OpenStream:
     def close_soon(self, reason: RequestError | None = None) -> None:
         """The same for who can't wait while the generator cleans up."""
         if not self.ended and not self._closing:
-            self._closing = True
+            self._closing = self._attached is None
             spawn(self.close, reason)
 
     def forsake(self) -> None:

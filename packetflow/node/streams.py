@@ -18,7 +18,7 @@ from packetflow.node.routes import Routes, StreamRoute
 from packetflow.otp.clock import Clock
 from packetflow.otp.threads import door_of, get_ident
 from packetflow.telemetry.traces import Traces
-from packetflow.wire.errors import Cancelled, RequestError
+from packetflow.wire.errors import Cancelled, RequestError, Unavailable
 from packetflow.wire.stream import Progress, Stream
 from packetflow.wire.values import Response
 
@@ -109,8 +109,24 @@ class Streams(Detours):
     def _count_failure(self, call: Context, error: RequestError) -> None:
         error.__traceback__ = error.__context__ = error.__cause__ = None
         set_field(call, "error", error)
-        call.route.registered.errors += 1
+        if not isinstance(error, Cancelled):  # whoever reads a stream without an end has to leave it some time
+            call.route.registered.errors += 1
         self.traces.add_notable(call)
+
+    def end_replaced(self) -> bool:
+        """End the streams of capabilities that are not served any more: what those need is about to be closed.
+
+        Returns whether there was one.
+        """
+        found = False
+        for making in list(self.streams.values()):
+            registered = making.call.route.registered
+            definition = registered.definition
+            if self.routes.catalogue.find(f"{definition.id}@{definition.version}") is not registered:
+                gone = Unavailable(f"{definition.id} was replaced while it streamed; ask again", retry_after=0.0)
+                making.close_soon(gone)
+                found = True
+        return found
 
     def end_streams(self, reason: RequestError) -> None:
         """End every stream that nobody reads at this moment; the others are found among the requests in flight."""
