@@ -5,6 +5,7 @@ from packetflow.capabilities.effects import counter as counter
 from packetflow.capabilities.resources import ResourceSettings as ResourceSettings
 from packetflow.capabilities.resources import resource as resource
 from packetflow.client import Client as Client
+from packetflow.intelligence.answers import Change as Change
 from packetflow.intelligence.answers import Continue as Continue
 from packetflow.intelligence.answers import Intercept as Intercept
 from packetflow.intelligence.answers import Optimize as Optimize
@@ -14,5 +15,7 @@ from packetflow.intelligence.answers import Transform as Transform
 from packetflow.intelligence.module import Module as Module
 from packetflow.node.config.secrets import Secret as Secret
 from packetflow.node.node import Node as Node
+from packetflow.wire.stream import Progress as Progress
+from packetflow.wire.stream import Stream as Stream
 from packetflow.wire.values import Request as Request
 from packetflow.wire.values import Response as Response

@@ -1,4 +1,4 @@
-"""A customer support desk: six capabilities over one SQLite file. `packetflow start` serves them; each is a plain function."""
+"""A customer support desk: seven capabilities over one SQLite file. `packetflow start` serves them; each is a plain function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from packetflow import ResourceSettings, capability, counter, resource
+from packetflow import Context, ResourceSettings, capability, counter, resource
 
 from .records import Author, Customer, CustomerId, Status, Summary, Text, Ticket, TicketId, TicketPage, Topic
 from .store import Desk
@@ -102,6 +102,26 @@ def close_ticket(ticket_id: TicketId, desk: Annotated[Desk, desk], resolution: T
     A ticket that is closed already answers `conflict`.
     """
     return desk.close_ticket(ticket_id, resolution)
+
+
+@capability("ticket.export", tags=["ticket"], examples=[{}, {"status": "open"}], timeout=10.0)
+def export_tickets(
+    context: Context,
+    desk: Annotated[Desk, desk],
+    status: Status | None = None,
+    customer_id: CustomerId | None = None,
+) -> Iterator[Ticket]:
+    """Give all tickets of a status or a customer one after the other, the newest first, however many there are."""
+    cursor: str | None = None
+    given = 0
+    while True:
+        page = desk.find(None, status, customer_id, 100, cursor)
+        yield from page.tickets
+        given += len(page.tickets)
+        context.progress(given, text="tickets")
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 @capability("ticket.summary", tags=["ticket"], examples=[{}, {"since": "2026-01-01", "top": 3}], timeout=10.0)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from packetflow import Context, Intercept, Module, Request, Response, Transform
+from packetflow import Change, Context, Intercept, Module, Request, Response, Transform
 
 from .copying import changed
 from .masking import Kind, masker
@@ -56,6 +56,13 @@ class PiiRedaction(Module):
             return None
         new = changed(response.value, self._mask, self._skip(context.capability))
         return Transform(response.with_value(new)) if new is not response.value else None
+
+    def handle_item(self, item: Any, context: Context) -> Change | None:
+        """Mask an item of a stream; each for itself, so what is split over two of them is not found."""
+        if "response" not in self.config.directions:
+            return None
+        new = changed(item, self._mask, self._skip(context.capability))
+        return Change(new) if new is not item else None
 
     def _skip(self, capability: str) -> frozenset[str]:
         found = self._skipped.get(capability)

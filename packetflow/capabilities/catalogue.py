@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from packetflow.capabilities.async_items import AsyncItems
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.resources import Resource
@@ -19,7 +21,8 @@ THREADS = 8  # how many calls of one blocking capability run at once
 class Registered:
     """A capability on a node: its definition, how it is invoked here, and its counts.
 
-    invoke(payload, context) runs it in the calling greenlet. values: the open resources, by resource.
+    invoke(payload, context) runs it in the calling greenlet; if it streams, it gives an iterator, of which nothing has run yet.
+    values: the open resources, by resource.
     """
 
     __slots__ = ("_pool", "calls", "definition", "errors", "invoke", "last_error", "origin")
@@ -50,6 +53,7 @@ class Registered:
         injected = {name: values[resource] for name, resource in contract.resources.items()}
         context_name = contract.context_name
         pool = self._pool
+        is_async_stream = inspect.isasyncgenfunction(inspect.unwrap(function))
 
         def run(payload: dict[str, Any], context: Any) -> Any:
             fields = {**payload, **injected}
@@ -57,6 +61,8 @@ class Registered:
                 fields[context_name] = context
             if pool is not None:
                 return pool.run(partial(function, **fields))
+            if is_async_stream:
+                return AsyncItems(function(**fields), run_async)
             if self.definition.is_async:
                 return run_async(function(**fields))
             return function(**fields)
@@ -64,7 +70,13 @@ class Registered:
         def run_plain(payload: dict[str, Any], context: Any) -> Any:
             return function(**payload)
 
-        plain = not injected and context_name is None and pool is None and not self.definition.is_async
+        plain = (
+            not injected
+            and context_name is None
+            and pool is None
+            and not self.definition.is_async
+            and not is_async_stream
+        )
         return run_plain if plain else run
 
     def close(self) -> None:

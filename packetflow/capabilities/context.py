@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from packetflow.security.access import Session
 from packetflow.wire.errors import RequestError
+from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 if TYPE_CHECKING:
@@ -131,20 +132,48 @@ class Context(Call):
         """A structlog logger bound to the trace and the capability."""
         return self.door.log.bind(trace=self.id[:8], capability=self.capability)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the node is stopping: a stream without an end should come to one now."""
+        return not self.door.open
+
+    def progress(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Tell the caller how far this request is, if it listens: `done` of `total`, and at what.
+
+        Only the latest counts, so it may be said as often as you like. Any thread may say it.
+        """
+        told = self.metadata.progress
+        if told is not None:
+            self.door.tell(self, told, Progress(done, total, text))
+
     def request(
-        self, capability: str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Response:
-        """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child."""
+        """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child.
+
+        The value of a streaming capability is a Stream, which ends with this request at the latest. progress: told how far
+        the request is; it must not block.
+        """
         response: Response = self.door.request(
-            capability, payload, self.session, Metadata(timeout=timeout), parent=self
+            capability, payload, self.session, Metadata(timeout=timeout, progress=progress), parent=self
         )
         return response
 
     def call(
-        self, capability: str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Any:
         """Like `request`, but gives the value, or raises the error."""
-        return self.request(capability, payload, timeout=timeout).unwrap()
+        return self.request(capability, payload, timeout=timeout, progress=progress).unwrap()
 
     def __repr__(self) -> str:
         return f"<Context {self.id[:8]} {self.route.id} for {self.session.principal}>"

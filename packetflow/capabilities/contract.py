@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
@@ -17,6 +26,8 @@ from packetflow.otp.errors import PacketFlowError
 
 SHOWN = 200  # characters of a given value that an error shows
 FAULTS = 20  # faults that an error lists; a payload may have one in each of thousands of places
+ITERATORS = (Iterator, Iterable, Generator)
+ASYNC_ITERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -31,6 +42,7 @@ class Contract:
 
     validate_input(mapping) -> ((), fields): raises pydantic's ValidationError. validate_output(value) -> value: the same.
     returns: the class whose instances need no check on the way out, or None. requires, provides: JSON Schema 2020-12.
+    streams: it gives a stream; what is said of what it provides holds for each item.
     context_name: the parameter that gets the Context, or None. resources: what else is injected, by parameter.
     """
 
@@ -40,6 +52,7 @@ class Contract:
         "requires",
         "resources",
         "returns",
+        "streams",
         "validate_input",
         "validate_output",
     )
@@ -77,11 +90,8 @@ class Contract:
             raise DefinitionError(
                 f"{where}: no return type; expected one, such as -> dict[str, int], or -> None if it gives nothing"
             )
-        returned = hints["return"]
-        if get_origin(returned) in (Iterator, Generator, AsyncIterator):
-            raise DefinitionError(
-                f"{where}: a generator function can't be a capability; return a list instead"
-            )
+        self.streams = is_generator(function)
+        returned = _item_type(function, hints["return"], where)
         try:
             self.validate_input, self.requires = _input_side(fields)
             output: TypeAdapter[Any] = TypeAdapter(returned)
@@ -105,6 +115,35 @@ def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
         raise DefinitionError(
             f"{where}: {error}; expected types that can be looked up where they stand"
         ) from error
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives an iterator of items rather than a value; async or not."""
+    innermost = inspect.unwrap(function)
+    return inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost)
+
+
+def _item_type(function: Callable[..., Any], returned: Any, where: str) -> Any:
+    """What the function returns, or of what type its items are if it is a generator. Raises DefinitionError."""
+    origin = get_origin(returned) or returned
+    is_async = inspect.isasyncgenfunction(inspect.unwrap(function))
+    if not is_generator(function):
+        if origin in (Iterator, Generator, *ASYNC_ITERATORS):
+            raise DefinitionError(
+                f"{where}: it says that it gives a stream and has no yield; write `yield from ...`, or return a list"
+            )
+        return returned
+    word = "AsyncIterator" if is_async else "Iterator"
+    arguments = get_args(returned)
+    if origin not in (ASYNC_ITERATORS if is_async else ITERATORS) or not arguments:
+        raise DefinitionError(
+            f"{where}: a generator function is a stream, so expected the type of its items, such as -> {word}[int]"
+        )
+    if any(extra not in (None, type(None), Any) for extra in arguments[1:]):
+        raise DefinitionError(
+            f"{where}: nothing is sent to a stream and nothing but items comes out of it; expected -> {word}[...]"
+        )
+    return arguments[0]
 
 
 def _resource_of(hint: Any) -> Resource[Any] | None:

@@ -33,6 +33,8 @@ class Capability:
         "id",
         "intent",
         "is_async",
+        "stream_timeout",
+        "streams",
         "tags",
         "timeout",
         "version",
@@ -49,6 +51,7 @@ class Capability:
         examples: Iterable[Mapping[str, Any]] = (),
         effects: Iterable[Effect] = (),
         timeout: float | None = None,
+        stream_timeout: float | None = None,
         blocking: bool = False,
         deprecated: str | None = None,
     ) -> None:
@@ -90,9 +93,13 @@ class Capability:
         self.is_async = inspect.iscoroutinefunction(function)
         if self.is_async and blocking:
             raise DefinitionError(f"{where}: {id} is async and blocking; expected one of them")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise DefinitionError(f"{where}: {id} is a generator function; return a list instead")
         self.contract = Contract(function)
+        self.streams = self.contract.streams
+        self.stream_timeout = stream_timeout
+        if stream_timeout is not None and not (self.streams and stream_timeout > 0):
+            raise DefinitionError(
+                f"{where}: stream_timeout {stream_timeout!r} of {id}; expected seconds above 0, of a generator function"
+            )
         self.examples = tuple(dict(example) for example in examples)
         for number, example in enumerate(self.examples):
             try:
@@ -127,7 +134,9 @@ def capability(id: str, **options: Any) -> Callable[[F], F]:
 
     The contract comes from the type hints, the intent from the docstring's first line. Options: version ("1.0.0"), intent,
     tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), blocking (runs in a
-    thread, for code that waits without gevent), deprecated (what to use instead). The function may be `async def`.
+    thread, for code that waits without gevent), deprecated (what to use instead). The function may be `async def`. If it is
+    a generator function (of either kind) its items are streamed to the caller: `timeout` then bounds the wait for each item,
+    and stream_timeout (seconds, no bound if None) the stream as a whole.
     Raises DefinitionError, with file and line, for a declaration that can't work.
     """
 

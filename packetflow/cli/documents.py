@@ -30,6 +30,22 @@ class Failed(TypedDict):
     error: ErrorBody
 
 
+class StreamEnd(TypedDict):
+    """The end of a stream. items: that were printed. complete: whether there are no more. duration: seconds on the node."""
+
+    items: int
+    complete: bool
+    trace: NotRequired[str]
+    duration: NotRequired[float]
+
+
+class StreamLine(TypedDict):
+    """A line of `stream`: an item, or, last of all, the end."""
+
+    item: NotRequired[Any]
+    end: NotRequired[StreamEnd]
+
+
 class Version(TypedDict):
     """`version`."""
 

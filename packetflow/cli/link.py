@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from packetflow.cli.invocation import Invocation
     from packetflow.client import Client, Reply
     from packetflow.wire.errors import RequestError
+    from packetflow.wire.stream import Progress
 
 
 def open_link(run: Invocation, greenlets: bool = False) -> Link:
@@ -63,10 +64,13 @@ class Link:
         payload: Mapping[str, Any],
         timeout: float | None = None,
         key: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Reply:
         """The whole answer to a request, an error in it included. Raises Failure only if no node can be reached."""
         patience = self.patience if timeout is None else timeout
-        return self.client.request(capability, payload, timeout=patience, idempotency_key=key)
+        return self.client.request(
+            capability, payload, timeout=patience, idempotency_key=key, progress=progress
+        )
 
     def failure(self, error: RequestError, capability: str, trace: str = "") -> Failure:
         """A node's error as the command's failure: each fault a row, and what to do next."""
@@ -123,7 +127,9 @@ def next_steps(error: RequestError, capability: str, trace: str) -> list[str]:
     """What helps with an error."""
     system = capability.startswith("system.")
     steps = []
-    if error.code == "validation_failed" and not system:
+    if error.details.get("streams") is True:
+        steps.append(f"packetflow stream {capability}")
+    elif error.code == "validation_failed" and not system:
         steps.append(f"packetflow capability show {capability}")
     elif error.code == "not_found" and not system:
         near = error.details.get("nearest")

@@ -20,7 +20,11 @@ SECTIONS = (
         },
     ),
     Section(
-        "Calling", {"call": Leaf(HERE + "call:call", "calls a capability, once or for each line of a file")}
+        "Calling",
+        {
+            "call": Leaf(HERE + "call:call", "calls a capability, once or for each line of a file"),
+            "stream": Leaf(HERE + "stream:stream", "the items of a capability that streams, as they come"),
+        },
     ),
     Section(
         "Capabilities and modules",

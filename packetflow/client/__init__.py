@@ -2,5 +2,6 @@
 
 from packetflow.client.client import Client
 from packetflow.client.replies import Pending, Reply
+from packetflow.client.streams import ClientStream
 
-__all__ = ["Client", "Pending", "Reply"]
+__all__ = ["Client", "ClientStream", "Pending", "Reply"]

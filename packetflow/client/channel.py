@@ -14,10 +14,20 @@ from itertools import count
 from typing import Any
 
 from packetflow.client.concurrency import READABLE, WRITABLE, Address, Gate, Side, tune
-from packetflow.client.replies import Pending, Reply, Watched, reply_of
+from packetflow.client.replies import Pending, Reply, Watched, end_of, reply_of
 from packetflow.otp.errors import PacketFlowError
 from packetflow.wire import envelope as messages
-from packetflow.wire.envelope import ERROR, GOODBYE, HEARTBEAT, RESPONSE, WELCOME, MsgpackEnvelope
+from packetflow.wire.envelope import (
+    ERROR,
+    GOODBYE,
+    HEARTBEAT,
+    PROGRESS,
+    RESPONSE,
+    STREAM_END,
+    STREAM_ITEM,
+    WELCOME,
+    MsgpackEnvelope,
+)
 from packetflow.wire.errors import (
     Cancelled,
     ProtocolError,
@@ -32,7 +42,7 @@ from packetflow.wire.limits import Limits
 
 RECEIVE = 256 * 1024
 LOOK_AGAIN = 0.1  # seconds after which a sender looks whether it has to read, so that the node can go on
-FEATURES = ("cancel", "heartbeat", "idempotency")
+FEATURES = ("cancel", "heartbeat", "idempotency", "stream", "progress")
 DEEPEST = 200  # an answer's nesting, where the decoder itself gives up
 
 
@@ -85,6 +95,7 @@ class Channel:
         self.most = 1
         self.features: frozenset[str] = frozenset()
         self.limits = Limits()
+        self.forsaken: deque[Pending] = deque()  # streams that nobody can read any more
         self._room = Room(self)
         self._lock = side.brief_lock()
         self._sending = side.lock()
@@ -164,6 +175,8 @@ class Channel:
 
     def claim(self, pending: Pending) -> int:
         """An id for a request that is about to be sent. Waits while the node takes no more. Raises Timeout."""
+        while self.forsaken:
+            self.abandon(self.forsaken.popleft(), Reply())
         while True:
             with self._lock:
                 if self.broken is None and len(self.pendings) < self.most:
@@ -244,6 +257,10 @@ class Channel:
             self.send(self._envelope.encode(message), self.monotonic() + LOOK_AGAIN)
         except (NotSent, Timeout):
             return  # then it was not said; whoever waits sees the state of the connection itself
+
+    def grant(self, pending: Pending, items: int) -> None:
+        """Let so many items more of a stream come."""
+        self._say(messages.credit(pending.id, items))
 
     def cancel(self, pending: Pending) -> None:
         """Ask the node to end a request."""
@@ -378,7 +395,8 @@ class Channel:
             alive = self._take()
             frames = self._frames
             while frames:
-                self._dispatch(self._decoded(frames.popleft()))
+                frame = frames.popleft()
+                self._dispatch(self._decoded(frame), len(frame))
         except (ProtocolError, TooLarge) as error:
             self._break(ProtocolError(f"{self.url} sent what is not a message: {error}"))
             return
@@ -388,7 +406,7 @@ class Channel:
     def _decoded(self, frame: bytes) -> dict[str, Any]:
         return self._envelope.decode(frame)
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
+    def _dispatch(self, message: dict[str, Any], size: int) -> None:
         kind = message.get("type")
         if kind in (RESPONSE, ERROR, HEARTBEAT):
             id = message.get("id")
@@ -400,6 +418,23 @@ class Channel:
                 pending = self.pendings.pop(id, None)
                 if pending is not None:  # else it was given up
                     self._complete(pending, reply_of(message, kind == ERROR))
+        elif kind == STREAM_ITEM:
+            with self._lock:
+                pending = self.pendings.get(message.get("id"))  # type: ignore[arg-type]  # another kind of id is nobody's
+                if pending is not None:
+                    pending.take_item(message.get("payload"), size)
+                    self._open(pending)
+        elif kind == STREAM_END:
+            with self._lock:
+                pending = self.pendings.pop(message.get("id"), None)  # type: ignore[arg-type]
+                if pending is not None:
+                    self._complete(pending, end_of(message))
+        elif kind == PROGRESS:
+            with self._lock:
+                pending = self.pendings.get(message.get("id"))  # type: ignore[arg-type]
+                if pending is not None:
+                    pending.take_progress(message.get("payload"))
+                    self._open(pending)
         elif kind == GOODBYE:
             self.leaving = True
 

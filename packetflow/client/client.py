@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from packetflow.client.channel import Channel, NotSent, lost
 from packetflow.client.concurrency import Address, Mode, Side, side_of
-from packetflow.client.replies import Pending, Reply, Window
+from packetflow.client.replies import Followed, Pending, Reply, Window
+from packetflow.client.streams import FIRST, ClientStream, Feed
 from packetflow.otp.clock import Clock
 from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import RequestError, Timeout, ValidationFailed
+from packetflow.wire.stream import Progress
 
 DEFAULT_PORT = 7420
 # Seconds beyond a request's timeout in which the node's own word about it may still come.
@@ -68,9 +70,12 @@ class Client:
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Any:
-        """The value of a request. Raises its typed error (`packetflow.wire.errors`)."""
-        return self.request(capability, payload, timeout=timeout, idempotency_key=idempotency_key).unwrap()
+        """The value of a request. Raises its typed error (`packetflow.wire.errors`). The arguments are those of `request`."""
+        return self.request(
+            capability, payload, timeout=timeout, idempotency_key=idempotency_key, progress=progress
+        ).unwrap()
 
     def request(
         self,
@@ -79,15 +84,17 @@ class Client:
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Reply:
         """The whole answer; whatever goes wrong is its `error`, also that no node can be reached.
 
-        capability: its id, or id@version. timeout: seconds, instead of the client's.
+        capability: its id, or id@version. timeout: seconds, instead of the client's. progress: told now and then how far the
+        request is, while this waits.
         """
-        pending = self._begin(capability, payload, timeout, idempotency_key)
+        pending = self._begin(capability, payload, timeout, idempotency_key, progress=progress)
         reply = pending.reply()
         while self._may_repeat(pending, reply):
-            again = self._begin(capability, payload, timeout, idempotency_key, pending.deadline)
+            again = self._begin(capability, payload, timeout, idempotency_key, pending.deadline, progress)
             reply = again.reply()
             pending.deadline, pending.channel = None, None  # one repetition is enough
         return reply
@@ -102,6 +109,28 @@ class Client:
     ) -> Pending:
         """Send a request and don't wait: `.result()` does. Blocks only while the node takes no more at once."""
         return self._begin(capability, payload, timeout, idempotency_key)
+
+    def stream(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ClientStream:
+        """The items of a streaming capability, as they come. Whatever goes wrong is raised by the iteration.
+
+        timeout: seconds that each item may take to come; None: as long as the node allows (the client's own timeout does
+        not count here, a stream may be quiet for long). progress: as for `request`.
+        """
+        wait = None if timeout is None else timeout + GRACE
+        feed = Feed(None if wait is None else self._monotonic() + wait, progress)
+        metadata = metadata_of(timeout, None)
+        metadata["credit"] = FIRST
+        if progress is not None:
+            metadata["progress"] = True
+        self._launch(feed, capability, payload, metadata)
+        return ClientStream(feed, wait, self._monotonic)
 
     def map(
         self,
@@ -202,15 +231,27 @@ class Client:
         timeout: float | None,
         key: str | None,
         deadline: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Pending:
         """A request on its way; one that could not be sent is done already, with the error."""
         if timeout is None:
             timeout = self.timeout
         if deadline is None and timeout is not None:
             deadline = self._monotonic() + timeout + GRACE
-        pending = Pending(deadline)
+        pending = Pending(deadline) if progress is None else Followed(deadline, progress)
         pending.key = key
         metadata = metadata_of(timeout, key)
+        if progress is not None:
+            metadata["progress"] = True
+        return self._launch(pending, capability, payload, metadata)
+
+    def _launch(
+        self,
+        pending: Pending,
+        capability: str,
+        payload: Mapping[str, Any] | None,
+        metadata: dict[str, Any],
+    ) -> Pending:
         for attempt in (1, 2):
             try:
                 channel = self._connected()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from packetflow.wire.errors import RequestError, error_from_dict
+from packetflow.wire.stream import Progress, progress_from_dict
 
 if TYPE_CHECKING:
     from packetflow.client.channel import Channel
@@ -98,6 +100,12 @@ class Pending(Watched):
         """Whether the answer is there."""
         return self.reply_ is not None
 
+    def take_item(self, item: Any, size: int) -> None:
+        """An item of a stream has come: of no use to a request that wants one value."""
+
+    def take_progress(self, data: Any) -> None:
+        """A word about how far it is has come: of no use to a request that does not listen."""
+
     @property
     def done(self) -> bool:
         """Whether the answer is there; takes a look, but does not wait."""
@@ -123,6 +131,57 @@ class Pending(Watched):
         """Ask the node to end it. Its answer is then `cancelled`, unless it was done already."""
         if self.reply_ is None and self.channel is not None:
             self.channel.cancel(self)
+
+
+class Followed(Pending):
+    """A request under way whose caller listens to its progress."""
+
+    __slots__ = ("_listener", "_progress")
+
+    def __init__(self, deadline: float | None, listener: Callable[[Progress], None] | None) -> None:
+        super().__init__(deadline)
+        self._listener = listener
+        self._progress: Progress | None = None  # the latest that the listener was not told
+
+    def ready(self) -> bool:
+        """Whether there is anything to be seen to."""
+        return self.reply_ is not None or self._progress is not None
+
+    def take_progress(self, data: Any) -> None:
+        """A word about how far it is has come."""
+        if self._listener is not None:
+            self._progress = progress_from_dict(data)
+
+    def tell(self) -> None:
+        """Tell the listener what is new, in the greenlet or thread that waits for the answer."""
+        latest, self._progress = self._progress, None
+        if latest is not None and self._listener is not None:
+            self._listener(latest)
+
+    def reply(self, timeout: float | None = None) -> Reply:
+        """Wait for the answer, and tell how far it is meanwhile."""
+        while self.reply_ is None and self.channel is not None:
+            if not self.channel.wait(self, self.deadline):
+                self.channel.give_up(self)
+            self.tell()
+        assert self.reply_ is not None
+        return self.reply_
+
+
+class End(Reply):
+    """The end of a stream. value: the number of items that the node has sent."""
+
+    __slots__ = ()
+
+
+def end_of(message: dict[str, Any]) -> End:
+    """What a `stream_end` holds."""
+    payload = message.get("payload")
+    told = payload if isinstance(payload, dict) else {}
+    failed = told.get("error")
+    reply = reply_of(message, False)
+    error = None if failed is None else error_from_dict(failed if isinstance(failed, dict) else {})
+    return End(told.get("items"), error, reply.trace_id, reply.execution_time)
 
 
 def reply_of(message: dict[str, Any], failed: bool) -> Reply:

@@ -80,3 +80,12 @@ class Transform:
 
     def __init__(self, response: Response) -> None:
         self.response = response
+
+
+class Change:
+    """From `handle_item`: send this item instead. It must still fit the type of the stream's items."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item

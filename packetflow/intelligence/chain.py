@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from packetflow.capabilities.context import Context
-from packetflow.intelligence.gate import PLAN, REQUEST, RESPONSE, Gate
+from packetflow.intelligence.gate import ITEM, PLAN, REQUEST, RESPONSE, Gate
 
 Hook = Callable[[Any, Context], Any]
 Hooks = tuple[tuple[Gate, Hook], ...]
@@ -35,19 +35,32 @@ class ModuleChain:
 
         nested: for a request that another one made, which modules of scope `edge` don't see. bare: names of modules left out.
         """
-        seen = [
-            gate
-            for gate in self.gates
-            if gate.match.capability(id, tags)
-            and not (nested and gate.scope == "edge")
-            and gate.name not in bare
-        ]
+        seen = self._matching(id, tags, nested, bare)
         back = sorted(seen, key=lambda gate: gate.response_priority)[::-1]
         return (
             tuple(_pairs(seen, REQUEST, id, tags)),
             tuple(_pairs(seen, PLAN, id, tags)),
             tuple(_pairs(back, RESPONSE, id, tags)),
         )
+
+    def item_hooks(
+        self, id: str, tags: Iterable[str], *, nested: bool, bare: Iterable[str] = ()
+    ) -> tuple[Hooks, tuple[Gate, ...]]:
+        """For a capability that streams: the hooks that each item passes, and the gates of modules that would have to see the
+        items and can't (design ruling 5). The arguments are those of `hooks`."""
+        seen = self._matching(id, tags, nested, bare)
+        back = sorted(seen, key=lambda gate: gate.response_priority)[::-1]
+        blind = tuple(gate for gate in seen if gate.redacts and not gate.sees_items)
+        return tuple(_pairs(back, ITEM, id, tags)), blind
+
+    def _matching(self, id: str, tags: Iterable[str], nested: bool, bare: Iterable[str]) -> list[Gate]:
+        return [
+            gate
+            for gate in self.gates
+            if gate.match.capability(id, tags)
+            and not (nested and gate.scope == "edge")
+            and gate.name not in bare
+        ]
 
 
 def _pairs(gates: Iterable[Gate], name: str, id: str, tags: Iterable[str]) -> Iterator[tuple[Gate, Hook]]:

@@ -22,7 +22,7 @@ RUNNING, STARTING, RESTARTING, QUARANTINED, DISABLED = (
     "disabled",
 )
 
-REQUEST, PLAN, RESPONSE = HOOKS
+REQUEST, PLAN, RESPONSE, ITEM = HOOKS
 
 
 def _no_loop(coroutine: Any) -> Any:
@@ -58,6 +58,7 @@ class Gate:
         "run_async",
         "running",
         "scope",
+        "sees_items",
         "status",
         "timeout",
     )
@@ -86,6 +87,7 @@ class Gate:
         self.on_error: OnError = on_error or ("skip" if watches else "fail")
         self.limit = limit
         self.redacts = cls.redacts
+        self.sees_items = overrides(cls, ITEM)
         self.order = 0
         self.module: Module | None = None
         self.status = STARTING
@@ -155,7 +157,7 @@ class Gate:
                 return None
             hook: Callable[[Any, Any], Any] = getattr(self.module, name)
             return self._awaited(hook) if iscoroutinefunction(hook) else hook
-        if self.on_error == "skip" or name == RESPONSE:
+        if self.on_error == "skip" or name == RESPONSE or (name == ITEM and not self.sees_items):
             return None
         return self._refuse
 

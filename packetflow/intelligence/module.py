@@ -7,13 +7,22 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from packetflow.capabilities.context import Context
-from packetflow.intelligence.answers import Continue, Intercept, Optimize, Reject, Respond, Transform
+from packetflow.intelligence.answers import (
+    Change,
+    Continue,
+    Intercept,
+    Optimize,
+    Reject,
+    Respond,
+    Transform,
+)
 from packetflow.otp.clock import Clock
 from packetflow.wire.values import Request, Response
 
 REQUEST_ANSWERS = (Continue, Intercept, Reject, Respond)
 PLAN_ANSWERS = (Continue, Optimize, Reject)
 RESPONSE_ANSWERS = (Continue, Transform, Reject)
+ITEM_ANSWERS = (Continue, Change, Reject)
 
 
 class ModuleConfig(BaseModel):
@@ -36,7 +45,8 @@ class Module:
     class Config(ModuleConfig):
         """What may be set; derive from it."""
 
-    #: Says that the module hides what it touches: those fields show as `***` in traces.
+    #: Says that the module hides what it touches: those fields show as `***` in traces. A stream that it matches is refused
+    #: unless it has `handle_item`.
     redacts: ClassVar[bool] = False
 
     name: str
@@ -56,13 +66,19 @@ class Module:
         """Called once with the plan of a composition, in ascending priority, before it runs."""
 
     def handle_response(self, response: Response, context: Context) -> Continue | Transform | Reject | None:
-        """Called with the response, errors too, in descending priority, if the request was entered before."""
+        """Called with the response, errors too, in descending priority, if the request was entered before.
+
+        A stream is seen at its head only: its value is a `Stream`, which can be refused and not replaced.
+        """
+
+    def handle_item(self, item: Any, context: Context) -> Continue | Change | Reject | None:
+        """Called with each item of a stream, when it is made, in the order of responses. `Reject` ends the stream."""
 
     def terminate(self, reason: object) -> None:
         """Called once when the module goes in good order or after a crash of its host; not on a kill."""
 
 
-HOOKS = ("handle_request", "handle_composition", "handle_response")
+HOOKS = ("handle_request", "handle_composition", "handle_response", "handle_item")
 CALLBACKS = ("init", *HOOKS, "terminate")
 
 

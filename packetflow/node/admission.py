@@ -61,6 +61,14 @@ class Admission:
             self._reserved += 1
             get_hub().loop.run_callback(self.waiting.pop(heir).switch, None)
 
+    def reserve(self) -> None:
+        """Count one that is under way without being in flight by its greenlet: a stream that nobody reads at this moment."""
+        self._reserved += 1
+
+    def unreserve(self) -> None:
+        """Count one of those no more."""
+        self._reserved -= 1
+
     def cancel(self, waiting: greenlet, error: RequestError) -> bool:
         """End the wait of this greenlet with an error. False if it does not wait."""
         waiter = self.waiting.get(waiting)

@@ -1,14 +1,10 @@
-"""What a request meets seldom: a module answered, crashed or overran; a deadline passed; somebody cancelled."""
+"""What a request meets seldom: a module answered, crashed or overran."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import structlog
-from gevent import sleep, spawn
-from gevent.hub import get_hub
-from greenlet import greenlet
 from pydantic import ValidationError
 
 from packetflow.capabilities.context import Context, set_field
@@ -16,7 +12,8 @@ from packetflow.capabilities.contract import faults_of
 from packetflow.intelligence.answers import Continue, Intercept, Reject, Respond, Transform
 from packetflow.intelligence.chain import Hooks
 from packetflow.intelligence.gate import RESPONSE, Gate
-from packetflow.node.routes import CONTRACT_OUT, Refused, Route, Routes, Stage
+from packetflow.node.deadlines import Deadlines, Interrupt
+from packetflow.node.routes import CONTRACT_OUT, Refused, Route, Routes, Stage, StreamRoute
 from packetflow.otp.clock import Clock
 from packetflow.telemetry.changes import difference
 from packetflow.wire.errors import (
@@ -24,15 +21,12 @@ from packetflow.wire.errors import (
     Internal,
     Rejected,
     RequestError,
-    Timeout,
     Unavailable,
     ValidationFailed,
 )
+from packetflow.wire.stream import Stream
 from packetflow.wire.values import Request, Response
 
-TICK = 0.02  # seconds between two looks at the requests that blocked
-IDLE_TICKS = 50  # looks without anything in flight, after which the sweeper ends until it is needed
-AGAIN = 1.0  # seconds after which an interrupt that was swallowed is raised again
 SHOWN = 1_000  # characters of an exception's text that are kept
 REWRITES = 3  # how often modules may change a request's capability
 
@@ -47,29 +41,13 @@ def described(failure: BaseException) -> str:
     return f"{name}: {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
 
 
-class Interrupt(BaseException):
-    """Thrown into a greenlet to end the request `call` with `error`; `except Exception` can't swallow it."""
-
-    def __init__(
-        self, call: Context, error: RequestError, gate: Gate | None = None, what: str | None = None
-    ) -> None:
-        super().__init__(str(error))
-        self.what = what  # of a hook that overran: another limit than its own
-        self.call = call
-        self.error = error
-        self.gate = gate  # set if a hook overran its own limit, and not the request
-
-
-class Detours:
-    """The seldom ways of the door: answers and faults of modules, deadlines, interrupts."""
+class Detours(Deadlines):
+    """The seldom ways of the door: answers and faults of modules."""
 
     routes: Routes
 
     def __init__(self, routes: Routes, clock: Clock) -> None:
-        self.in_flight: dict[greenlet, Context] = {}
-        self.sweeping = False
-        self._clock = clock
-        self.log = structlog.get_logger("packetflow")
+        super().__init__(clock)
         # Hints that modules may set on a request, each with who checks its value. Who registers a name here reads it.
         self.hints: dict[str, Callable[[Any], Any]] = {}
         self._interrupted: dict[Context, float] = {}
@@ -109,9 +87,9 @@ class Detours:
             gate.changed += 1
             self.note(call, "responded", None, back=1)
             try:
-                value = route.validate_output(answer.value)
+                value = self._responded(call, route, answer.value)
             except ValidationError as failure:
-                self.fault(call, gate, self._misfit(gate, failure))
+                self.fault(call, gate, self.misfit(gate, failure))
                 return request, fields, self._rest(call, gate), False, None
             tail = self._stages_of(self._entered(call, before=gate))
             set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], CONTRACT_OUT, *tail))
@@ -122,6 +100,17 @@ class Detours:
             )
             return request, fields, self._rest(call, gate), False, None
         return self._intercepted(call, gate, request, answer.request)
+
+    def _responded(self, call: Context, route: Route, value: Any) -> Any:
+        """What a module answered instead of the capability, checked; for a stream, a list of its items is expected."""
+        if not isinstance(route, StreamRoute):
+            return route.validate_output(value)
+        check = route.registered.definition.contract.validate_output
+        return self.open_stream(call, iter([check(item) for item in value]))
+
+    def open_stream(self, call: Context, items: Iterator[Any]) -> Stream:
+        """The stream of a request."""
+        raise NotImplementedError
 
     def _intercepted(
         self, call: Context, gate: Gate, old: Request, new: Request
@@ -204,25 +193,30 @@ class Detours:
             raise
         return self._rest(call, gate)
 
-    def fault(self, call: Context, gate: Gate, crash: BaseException) -> None:
-        """Note a module's fault and tell its host. Raises the error that ends the request if `on_error` says so."""
+    def fault(self, call: Context, gate: Gate, crash: BaseException, back: int | None = 1) -> None:
+        """Note a module's fault and tell its host. Raises the error that ends the request if `on_error` says so.
+
+        back: where to note it, as `note` takes it; None: nowhere, nor in the log, which have had enough of it.
+        """
         overran = isinstance(crash, Interrupt)
         what = crash.what if isinstance(crash, Interrupt) else described(crash)
         what = what or f"overran its {gate.timeout:g} s"
         gate.errors += 1
         gate.last_error = what
-        self.note(call, "crashed", what, back=1)
+        if back is not None:
+            self.note(call, "crashed", what, back=back)
         if overran:
             self.forget_interrupt(call)
-        self.log.error(
-            "module failed",
-            module=gate.name,
-            trace=call.id[:8],
-            capability=call.capability,
-            on_error=gate.on_error,
-            error=what,
-            exc_info=None if overran else crash,
-        )
+        if back is not None:
+            self.log.error(
+                "module failed",
+                module=gate.name,
+                trace=call.id[:8],
+                capability=call.capability,
+                on_error=gate.on_error,
+                error=what,
+                exc_info=None if overran else crash,
+            )
         if gate.on_fault is not None:
             gate.on_fault(gate, call.principal, overran)
         if gate.on_error == "fail":
@@ -300,13 +294,19 @@ class Detours:
         fault: BaseException | None = None
         if not isinstance(changed, Response):
             fault = TypeError(f"handle_response answered {answer!r}; expected one of its answers")
+        elif (
+            changed.error is None
+            and changed.value is not response.value
+            and response.value.__class__ is Stream
+        ):
+            fault = TypeError("handle_response can't replace a stream; handle_item may change its items")
         elif response.error is not None and changed.error is None:
             fault = TypeError("handle_response made a value of an error; an error stays one")
         elif changed.error is None:
             try:
                 value = call.route.validate_output(changed.value)
             except ValidationError as failure:
-                fault = self._misfit(gate, failure)
+                fault = self.misfit(gate, failure)
             else:
                 gate.changed += 1
                 self.note(call, "transformed", difference(response, changed, hide=gate.redacts), back=1)
@@ -347,7 +347,8 @@ class Detours:
     # ---- words ----------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _misfit(gate: Gate, failure: ValidationError) -> TypeError:
+    def misfit(gate: Gate, failure: ValidationError) -> TypeError:
+        """A module's fault: it put something where it does not fit."""
         fault = faults_of(failure)[0]
         return TypeError(
             f"its value does not fit the contract: {fault['path'] or 'result'} {fault['message']}"
@@ -355,7 +356,7 @@ class Detours:
 
     @staticmethod
     def rejection(gate: Gate, answer: Reject) -> RequestError:
-        """The error by which a module refuses."""
+        """The error that a module's refusal is to the caller."""
         details = {**answer.details, "reason": answer.reason, "module": gate.name}
         return BY_CODE[answer.code](answer.message, details, answer.retry_after)
 
@@ -364,71 +365,3 @@ class Detours:
         """Write down what happened at the stage under way, or at the one that just ended (back=1)."""
         place = len(call.stamps) - 1 - back
         set_field(call, "notes", [*(call.notes or ()), (place, what, detail)])
-
-    # ---- deadlines ------------------------------------------------------------------------------------------------------
-
-    def sweep(self) -> None:
-        """Start the sweeper, which ends what overruns."""
-        self.sweeping = True
-        spawn(self._sweep)
-
-    def _sweep(self) -> None:
-        idle = 0
-        while idle < IDLE_TICKS:
-            sleep(TICK)
-            idle = 0 if self.in_flight else idle + 1
-            now = self._clock.monotonic()
-            for call in list(self.in_flight.values()):
-                self._look(call, now)
-        self.sweeping = False
-
-    def _look(self, call: Context, now: float) -> None:
-        up: Context | None = call
-        while (
-            up is not None
-        ):  # an inner request's deadline is never later than an outer one's, but a hook's limit may be earlier
-            if up.interrupt is not None:
-                if now - self._interrupted.get(up, now) > AGAIN:
-                    self.interrupt(up, up.interrupt)  # swallowed: once more
-                return
-            stages, position = up.stages, len(up.stamps) - 1
-            stage = stages[position] if position < len(stages) else None
-            gate = stage.gate if stage is not None else None
-            if gate is not None and now > up.stamps[-1] + gate.timeout and not gate.is_waiting(up):
-                self.interrupt(up, Timeout(f"module {gate.name} took too long"), gate)
-                return
-            in_response = stage is not None and stage.kind == "response"
-            if now > up.deadline and not in_response:
-                limit = up.deadline - up.stamps[0]
-                where = stage.name if stage is not None else up.capability
-                self.interrupt(
-                    up, Timeout(f"{up.capability}: no answer within {limit:.3g} s; it was at {where}")
-                )
-                return
-            up = up.parent if up.parent is not None and up.parent.greenlet is up.greenlet else None
-
-    def interrupt(self, call: Context, error: RequestError, gate: Gate | None = None) -> None:
-        """End a request from outside: thrown by the hub, when everybody is switched out."""
-        set_field(call, "interrupt", error)
-        self._interrupted[call] = self._clock.monotonic()
-        get_hub().loop.run_callback(self._throw, call, error, gate)
-
-    def forget_interrupt(self, call: Context) -> None:
-        """What was thrown has done its work."""
-        set_field(call, "interrupt", None)
-        self._interrupted.pop(call, None)
-
-    def _throw(self, call: Context, error: RequestError, gate: Gate | None) -> None:
-        waiting = call.greenlet
-        current = self.in_flight.get(waiting) if waiting is not None else None
-        inside = current
-        while inside is not None and inside is not call:
-            inside = inside.parent
-        if inside is None or waiting is None:
-            self._interrupted.pop(call, None)  # it ended meanwhile
-            return
-        if gate is not None and call.stage.gate is not gate:
-            # The hook that overran ended meanwhile, and what comes after it is not at fault.
-            self.forget_interrupt(call)
-            return
-        waiting.throw(Interrupt(call, error, gate))

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gevent.hub import get_hub
-from gevent.timeout import Timeout as GeventTimeout
-from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import getcurrent, greenlet
 from pydantic import ValidationError
 
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
 from packetflow.node.admission import Admission
-from packetflow.node.detours import Interrupt, described
+from packetflow.node.deadlines import Interrupt
+from packetflow.node.detours import described
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.open_stream import FOREIGN
 from packetflow.node.plans import Plans
 from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
 from packetflow.otp.clock import Clock
@@ -36,9 +37,6 @@ from packetflow.wire.errors import (
     ValidationFailed,
 )
 from packetflow.wire.values import NO_METADATA, Metadata, Response, make_request
-
-# Raised from outside into a greenlet that runs a request for its own program: told to the caller, after the request was ended.
-FOREIGN = (GreenletExit, GeventTimeout, KeyboardInterrupt)
 
 
 class Door(Plans):
@@ -184,7 +182,7 @@ class Door(Plans):
                 if interrupt.call is not call:
                     foreign = interrupt  # an outer request of this greenlet is meant: end this one on the way
             except BaseException as failure:
-                error = self._crashed(call, route, failure)
+                error = self.crashed(call, failure)
                 if session.door == "local" and parent is None and isinstance(failure, FOREIGN):
                     foreign = failure
             if error is not None:
@@ -225,8 +223,8 @@ class Door(Plans):
                 in_flight[me] = outer
         # A greenlet keeps its outcome, and the trace would keep the greenlet.
         set_field(call, "greenlet", None)
-        if self._interrupted:
-            self.forget_interrupt(call)
+        if self.unsettled:
+            self.settle(call, response)
         error = response.error
         if error is not None:
             # It is kept with its trace, and a refusal even with its route: the frames that it passed, payload and all, are not.
@@ -259,9 +257,15 @@ class Door(Plans):
         """A request with an idempotency key: run if it is the first with it."""
         key = metadata.idempotency_key or ""
         timeout = self.routes.timeout if metadata.timeout is None else metadata.timeout
+        found = self.routes.catalogue.find(capability)
+        if found is not None and found.definition.streams:
+            fault = {"path": "", "message": "a stream can't be kept, so it takes no idempotency key"}
+            return Response(
+                None, ValidationFailed(f"{capability} answers a stream", {"faults": [fault]}), None
+            )
         if parent is not None:
             timeout = max(0.0, min(timeout, parent.deadline - self._monotonic()))
-        bare = Metadata(metadata.timeout, None, metadata.traceparent)
+        bare = Metadata(metadata.timeout, None, metadata.traceparent, None, metadata.progress)
 
         def revive(value: Any) -> Any:
             route = self.routes.find(session.grants, capability, parent is not None)
@@ -353,8 +357,8 @@ class Door(Plans):
             if kind.name == "contract in":
                 return self.invalid_input(call.route, failure)
             if kind.name == "contract out":
-                return self._contract_violated(call, failure)
-        return self._crashed(call, route, failure)
+                return self.contract_violated(call, failure)
+        return self.crashed(call, failure)
 
     @staticmethod
     def invalid_input(route: Route, failure: ValidationError) -> ValidationFailed:
@@ -365,7 +369,8 @@ class Door(Plans):
         more = f" (and {count - 1} more)" if count > 1 else ""
         return ValidationFailed(f"{route.id}: {first}{more}", {"faults": faults})
 
-    def _contract_violated(self, call: Context, failure: ValidationError) -> ContractViolated:
+    def contract_violated(self, call: Context, failure: ValidationError) -> ContractViolated:
+        """The error for what a capability answered and had not promised; its log has the places."""
         route: Route = call.route
         # The paths go to the log, where the capability's author looks; nothing of the value goes to the caller.
         places = [f"{fault['path'] or 'result'} {fault['message']}" for fault in faults_of(failure)]
@@ -377,8 +382,9 @@ class Door(Plans):
             f"{route.id} answered what its contract does not allow", {"capability": route.id}
         )
 
-    def _crashed(self, call: Context, route: Route, failure: BaseException) -> ExecutionFailed:
-        route = call.route
+    def crashed(self, call: Context, failure: BaseException) -> ExecutionFailed:
+        """The typed error for what an author's code raised; its log has the rest."""
+        route: Route = call.route
         name = type(failure).__name__
         route.registered.last_error = described(failure)
         self.log.error(
@@ -408,7 +414,10 @@ class Door(Plans):
         return Session("anonymous", self.routes.grants(self.local), door=door, peer=peer)
 
     def active(self) -> Iterator[Context]:
-        """Every request under way, the outer ones of nested ones too."""
+        """Every request under way, the outer ones of nested ones too, and the streams that nobody reads at this moment."""
+        for stream in list(self.streams.values()):
+            if stream.is_idle:
+                yield stream.call
         for call in list(self.in_flight.values()):
             yield call
             while call.parent is not None and call.parent.greenlet is call.greenlet:

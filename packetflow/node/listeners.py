@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from packetflow.otp import ChildSpec, GenServer, at_death
+from packetflow.transports.admin import AdminListener
 from packetflow.transports.http import HttpListener
 from packetflow.transports.listener import Listener as Transport
-from packetflow.transports.tcp import FEATURES, AdminListener, TcpListener
+from packetflow.transports.tcp import FEATURES, TcpListener
 from packetflow.wire.limits import Limits
 
 if TYPE_CHECKING:

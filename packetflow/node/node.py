@@ -47,6 +47,7 @@ from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
 from packetflow.wire.errors import Cancelled, NotFound, RequestError
+from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
@@ -115,6 +116,7 @@ class Node:
         self.stores = Stores(None, self.clock, self.log, settings.storage)
         self.door.idempotency = Idempotency(self.clock, lambda: self.stores.keys)
         self.door.log = self.door.idempotency.log = self.log
+        self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.compositions = Compositions(self.routes, self.clock, self.log)
         self.door.engine = self.compositions.run
@@ -181,10 +183,12 @@ class Node:
         self.door.open = False
         for transport in self.transports:
             transport.stop_accepting()
+            transport.announce()
         self._settle(deadline)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
         self.door.admission.cancel_all(Cancelled("the node is stopping"))
+        self.door.end_streams(Cancelled("the node is stopping"))
         for waiting in list(self.door.in_flight):
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
@@ -224,8 +228,14 @@ class Node:
         self.stop(0.0 if kind is not None else None)
 
     def settle(self) -> None:
-        """Wait until the requests that are in flight now have ended, as long as one may take."""
-        self._settle(self.clock.monotonic() + self.routes.timeout + self.config.timeouts.shutdown)
+        """Wait until the requests that are in flight now have ended, as long as one may take.
+
+        Streams that last longer, of capabilities that are gone, are ended then.
+        """
+        shutdown = self.config.timeouts.shutdown
+        self._settle(self.clock.monotonic() + self.routes.timeout + shutdown)
+        if self.door.end_replaced():
+            self._settle(self.clock.monotonic() + shutdown)
 
     def _settle(self, deadline: float) -> None:
         current = gevent.getcurrent()
@@ -255,16 +265,17 @@ class Node:
         session: Session | None = None,
         timeout: float | None = None,
         intent: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Response:
         """Pass one request, for outermost code; inside a capability or hook use `context.request`.
 
-        capability: `id`, or `id@version`. timeout: seconds, at most the capability's own. Never raises for the
-        request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's.
+        capability: `id`, or `id@version`; of one that streams the value is a Stream. timeout: seconds, at most the
+        capability's own. progress: told how far the request is, in the midst of it, so it must not block. Never raises for
+        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's.
         """
         self._home.check()
-        return self.door.request(
-            capability, payload, session or self.session(), Metadata(timeout=timeout), intent
-        )
+        metadata = Metadata(timeout=timeout, progress=progress)
+        return self.door.request(capability, payload, session or self.session(), metadata, intent)
 
     def call(self, capability: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Like `request`, but gives the value, or raises the typed error."""

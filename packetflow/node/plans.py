@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from packetflow.capabilities.context import Context, set_field
 from packetflow.intelligence.answers import Continue, Optimize, Reject
-from packetflow.node.detours import Detours
 from packetflow.node.routes import Routes, Stage
+from packetflow.node.streams import Streams
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import Unavailable, ValidationFailed
 from packetflow.wire.values import Request
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Scope = dict[str, Any]
 
 
-class Plans(Detours):
+class Plans(Streams):
     """Runs plans: a composition's own, and what a module set on a request instead of the capability alone."""
 
     def __init__(self, routes: Routes, clock: Clock) -> None:

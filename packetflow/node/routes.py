@@ -10,7 +10,8 @@ from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.intelligence.chain import Hooks, ModuleChain
 from packetflow.intelligence.gate import Gate
 from packetflow.security.access import Grants
-from packetflow.wire.errors import Forbidden, NotFound, RequestError
+from packetflow.wire.errors import Forbidden, NotFound, Rejected, RequestError, ValidationFailed
+from packetflow.wire.stream import Stream
 
 NO_MODULES = ModuleChain()
 SHOWN = 200  # characters that are kept of a name that nobody has
@@ -31,6 +32,7 @@ RESOLVE = Stage("resolve", "session")
 CONTRACT_IN = Stage("contract in", "contract")
 CONTRACT_OUT = Stage("contract out", "contract")
 EFFECTS = Stage("effects", "effects")
+STREAM = Stage("stream", "stream")
 
 
 class Route:
@@ -96,6 +98,64 @@ class Route:
         """The stage in which the capability itself runs."""
         found: Stage = self.stages[2 + len(self.requests)]
         return found
+
+
+class StreamRoute(Route):
+    """What a capability is that answers a stream.
+
+    items: the hooks that each item passes. blind: the gates of modules that would have to see the items and can't.
+    """
+
+    __slots__ = ("blind", "items")
+
+    def __init__(
+        self,
+        registered: Registered,
+        hooks: tuple[Hooks, Hooks, Hooks],
+        timeout: float,
+        refusal: RequestError | None,
+        items: Hooks,
+        blind: tuple[Gate, ...],
+    ) -> None:
+        super().__init__(registered, hooks, timeout, refusal)
+        self.items = items
+        self.blind = blind
+        self.stages = (*self.stages, STREAM)
+        self.invoke = self._open
+        self.validate_output = checked_head
+        self.returns = None
+
+    def _open(self, fields: dict[str, Any], call: Any) -> Stream:
+        self._refuse(call)
+        stream: Stream = call.door.open_stream(call, self.registered.invoke(fields, call))
+        return stream
+
+    def _refuse(self, call: Any) -> None:
+        """Before anything of it runs: its caller has to take a stream, and no module may be passed that has to see the items."""
+        if call.parent is None and call.session.door != "local" and call.metadata.credit is None:
+            fault = {"path": "", "message": "it answers a stream, and the request takes none"}
+            raise ValidationFailed(
+                f"{self.id} answers a stream: ask for one (packetflow stream, Client.stream)",
+                {"faults": [fault], "capability": self.id, "streams": True},
+            )
+        for gate in self.blind:
+            match = gate.match
+            if match.depends_on_session and not match.session(
+                call.session, self.id, self.registered.definition.tags
+            ):
+                continue
+            raise Rejected(
+                f"module {gate.name} hides parts of answers and has no handle_item to see the items of {self.id}",
+                {"module": gate.name, "reason": "stream_not_seen"},
+            )
+
+
+def checked_head(value: Any) -> Any:
+    """Contract out of a stream: its first item is checked. Raises pydantic's ValidationError."""
+    if value.__class__ is not Stream:
+        raise TypeError(f"expected the items of a stream, got {type(value).__name__}")
+    value.making.check_head()
+    return value
 
 
 class Refused:
@@ -179,7 +239,11 @@ class Routes:
         escapes = grants.operator and definition.id in self.escapes
         chain = NO_MODULES if escapes else self.chain
         hooks = chain.hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
-        route = Route(registered, hooks, self.timeout, refusal)
+        if definition.streams:
+            items, blind = chain.item_hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
+            route: Route = StreamRoute(registered, hooks, self.timeout, refusal, items, blind)
+        else:
+            route = Route(registered, hooks, self.timeout, refusal)
         table[key] = route
         self._live.append(route)
         return route
@@ -211,4 +275,5 @@ class Routes:
 
     @staticmethod
     def _gates(route: Route) -> set[Gate]:
-        return {gate for gate, _ in route.requests} | {gate for gate, _ in route.responses}
+        items = route.items if isinstance(route, StreamRoute) else ()
+        return {gate for gate, _ in (*route.requests, *route.responses, *items)}

@@ -50,6 +50,7 @@ def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDe
         **capability_row(registered),
         "versions": [one.definition.version for one in door.routes.catalogue.versions(definition.id)],
         "description": definition.description,
+        "streams": definition.streams,
         "timeout": definition.timeout or door.routes.timeout,
         "source": definition.source,
         "requires": contract.requires,
@@ -93,7 +94,7 @@ def stats_of(door: Door) -> shapes.Stats:
         "requests": sum(count["calls"] for count in by_capability.values()) + door.refused,
         "errors": sum(count["errors"] for count in by_capability.values()) + door.refused,
         "refused": door.refused,
-        "in_flight": len(door.in_flight),
+        "in_flight": len(door.in_flight) + sum(stream.is_idle for stream in list(door.streams.values())),
         "by_capability": by_capability,
         "counters": dict(door.counters),
     }

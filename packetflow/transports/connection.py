@@ -18,6 +18,7 @@ from packetflow.wire.errors import Cancelled, RequestError
 
 if TYPE_CHECKING:
     from packetflow.transports.listener import Listener
+    from packetflow.transports.streaming import Outlet
 
 RECEIVE = 64 * 1024  # bytes taken in one turn
 BATCH = 64  # requests run before the hub sees to the others
@@ -51,6 +52,7 @@ class Connection:
         "size",
         "sock",
         "stalled",
+        "waiting",
     )
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: str, session: Session) -> None:
@@ -66,6 +68,7 @@ class Connection:
         self.lingering = False  # has said its last word
         self.closed = False
         self.deadline = inf  # of the protocol; what it is for, `expired` knows
+        self.waiting: list[Outlet] = []  # streams that wait for room or for the peer's word
         self.stalled = inf  # until when the peer has to take something
         self._rest = memoryview(b"")  # what the peer has not taken yet
         self._flushing = False
@@ -108,6 +111,9 @@ class Connection:
         """Drop what was received and not yet run."""
         raise NotImplementedError
 
+    def announce(self) -> None:
+        """The node will drain soon: who reads a stream is told where the protocol has a word for it."""
+
     # ---- in --------------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -146,6 +152,9 @@ class Connection:
         self.inside = False
         if self.out:
             self._flush()
+        if self.waiting and not self._rest:
+            for outlet in self.waiting:
+                outlet.wake()
         if self.budget <= 0 and self.more():
             self._later()
         elif self.leaving:
@@ -174,6 +183,15 @@ class Connection:
             self._later()
         elif self.size > HIGH_WATER:
             self._flush()
+
+    def has_room(self) -> bool:
+        """Whether the peer has taken so much of what it was sent that more may be made for it."""
+        return not self._rest and self.size < HIGH_WATER
+
+    def send_late(self, most: int) -> None:
+        """Let no more than so many bytes wait in the kernel, so that whoever makes them is not far ahead of the peer."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, most)
 
     @property
     def stuck(self) -> bool:

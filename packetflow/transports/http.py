@@ -6,7 +6,6 @@ Requests of one connection are answered in order, one at a time. Parsing is `htt
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import format_datetime
@@ -20,26 +19,24 @@ from packetflow.security.access import Session
 from packetflow.transports import http_answers as answers
 from packetflow.transports.connection import Connection
 from packetflow.transports.http_answers import Refusal
+from packetflow.transports.http_headers import REMEMBERED, HeaderRules
 from packetflow.transports.http_parsing import (
     ACCEPT,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
     CONTENT_TYPE,
-    HOST,
     IDEMPOTENCY_KEY,
     ORIGIN,
     PREFIX,
     TIMEOUT,
     TRACEPARENT,
-    TRANSFER_ENCODING,
     Incoming,
     Reader,
     capability_in,
     metadata_of,
 )
+from packetflow.transports.http_streams import LINES, Flow
 from packetflow.transports.listener import Door, Listener, listen_tcp, shown_address
 from packetflow.transports.tcp import keep_alive
-from packetflow.wire.codec import Codec, Json, Msgpack, Unencodable
+from packetflow.wire.codec import Codec, Unencodable
 from packetflow.wire.errors import (
     STATUS,
     ExecutionFailed,
@@ -50,13 +47,14 @@ from packetflow.wire.errors import (
     ValidationFailed,
 )
 from packetflow.wire.limits import Limits
-from packetflow.wire.values import NO_METADATA, Response
+from packetflow.wire.stream import Stream
+from packetflow.wire.values import Metadata, Response
 
 Health: TypeAlias = Callable[[], tuple[bool, Mapping[str, Any]]]
 Catalogue: TypeAlias = Callable[[Session], Mapping[str, Any]]
 Describe: TypeAlias = Callable[[Session, str], Mapping[str, Any] | None]
 
-REMEMBERED = 256  # spellings of a header that are kept with their meaning
+TAKES_STREAMS = Metadata(credit=0)  # how many items come at once is the connection's business here
 TRACE_LINES = b"x-packetflow-trace: %b\r\nx-packetflow-execution-time: %.3f\r\n"
 IDLE, HEAD, BODY, RUN = range(4)
 
@@ -161,27 +159,44 @@ class HttpConnection(Connection):
             if payload is not None and payload.__class__ is not dict:
                 fault = {"path": "", "message": "expected fields by name"}
                 raise ValidationFailed("a payload is a map of fields", {"faults": [fault]})
-            metadata = NO_METADATA
+            metadata = TAKES_STREAMS
             if TIMEOUT in fields or IDEMPOTENCY_KEY in fields or TRACEPARENT in fields:
                 metadata = metadata_of(fields)
         except RequestError as error:
             self._refuse(incoming, Refusal(error.status, error))
             return
+        flow: Flow | None = None
+        accept = fields.get(ACCEPT)
+        if accept is not None:
+            form, streams = listener.takes(accept)
+            if form is not None or not streams:
+                flow = None if form is None else Flow(self, incoming, form)
+                metadata = metadata.over_http(streams, None if flow is None else flow.telling)
         self.task = getcurrent()
         try:
             response = listener.door.request(name, payload, self.session, metadata)
+            if response.value.__class__ is Stream:
+                flow = flow or Flow(self, incoming, LINES)
+            if flow is not None and (flow.begun or response.error is None):
+                flow.send(name, response)
+                return
         except Exception:
             # The door answers every request; if it raises, the fault is the node's own, and the caller still gets one answer.
             listener.log.exception("the door failed", capability=name)
-            self._refuse(incoming, Refusal(500, Internal("a fault of the node; its log says more")))
+            own = Internal("a fault of the node; its log says more")
+            if flow is not None and flow.begun:
+                flow.finish(0, own)
+            else:
+                self._refuse(incoming, Refusal(500, own))
             return
         finally:
             self.task = None
+            if flow is not None:
+                flow.telling.end()
         if self.closed or self.lingering:
             return
         if len(listener.names) < REMEMBERED and response.error is None:
             listener.names[target] = name
-        accept = fields.get(ACCEPT)
         self._respond(incoming, name, response, codec if accept is None else listener.accepted(accept, codec))
 
     def _respond(self, incoming: Incoming, name: str, response: Response, codec: Codec) -> None:
@@ -309,7 +324,7 @@ class HttpConnection(Connection):
         self._refuse(Incoming(refusal), refusal)
 
 
-class HttpListener(Listener):
+class HttpListener(Listener, HeaderRules):
     """Listens for HTTP/1.1.
 
     host, port: where; port 0 takes a free one, `address` tells which. allowed_hosts: names besides loopback's that Host may
@@ -341,7 +356,8 @@ class HttpListener(Listener):
         sweep: float = 0.25,
         software: str = "packetflow",
     ) -> None:
-        super().__init__(door, clock, limits, connections=connections, sweep=sweep, software=software)
+        Listener.__init__(self, door, clock, limits, connections=connections, sweep=sweep, software=software)
+        HeaderRules.__init__(self, limits, (*allowed_hosts, host), allowed_origins)
         self.live = live
         self.ready = ready
         self.catalogue = catalogue
@@ -351,15 +367,9 @@ class HttpListener(Listener):
         self.head_within = head_within
         self.body_within = body_within
         self.idle_within = idle_within
-        self.json = Json(limits)
-        self.msgpack = Msgpack(limits)
         self.date = b""
         self._second = -1
         self._address = ""
-        self._hosts = {name.lower().encode() for name in (*allowed_hosts, host)}
-        self._origins = {origin.rstrip("/").encode() for origin in allowed_origins}
-        self._good_hosts: set[bytes] = set()
-        self._codecs: dict[bytes, Codec] = {}
         self.names: dict[bytes, str] = {}  # the capabilities of targets that were answered
         self.openings = {
             codec.name: answers.opening(200, codec.content_type) for codec in (self.json, self.msgpack)
@@ -402,86 +412,3 @@ class HttpListener(Listener):
         if now.second != self._second:
             self._second = now.second
             self.date = b"date: %b\r\n" % format_datetime(now, usegmt=True).encode()
-
-    # ---- what headers mean --------------------------------------------------------------------------------------------
-
-    def check(self, incoming: Incoming) -> Refusal | None:
-        """The refusal that the headers alone deserve."""
-        fields = incoming.fields
-        host = fields.get(HOST)
-        if host not in self._good_hosts:
-            if host is None:
-                if not incoming.old:
-                    return answers.no_host()
-            elif self._host_allowed(host):
-                if len(self._good_hosts) < REMEMBERED:
-                    self._good_hosts.add(host)
-            else:
-                return answers.foreign_host(host)
-        origin = fields.get(ORIGIN)
-        if origin is not None and origin not in self._origins:
-            return answers.foreign_origin(origin)
-        return self._check_body(incoming) if incoming.method == b"POST" else None
-
-    def _check_body(self, incoming: Incoming) -> Refusal | None:
-        fields = incoming.fields
-        kind, length = fields.get(CONTENT_TYPE), fields.get(CONTENT_LENGTH)
-        if length is None and TRANSFER_ENCODING not in fields:
-            return None if kind is None else answers.no_length()
-        if CONTENT_ENCODING in fields and fields[CONTENT_ENCODING].lower() != b"identity":
-            return answers.encoded(fields[CONTENT_ENCODING])
-        if length is not None and len(length) > 5 and int(length) > self.limits.payload:
-            return answers.body_too_large(self.limits.payload, int(length))
-        if self.codec_of(kind) is None and (kind is not None or length != b"0"):
-            return answers.wrong_type(kind)
-        return None
-
-    def _host_allowed(self, host: bytes) -> bool:
-        name = host.strip().lower()
-        if name in self._hosts:
-            return True
-        name = name[1:].partition(b"]")[0] if name.startswith(b"[") else name.partition(b":")[0]
-        if name == b"localhost" or name in self._hosts:
-            return True
-        try:
-            return ipaddress.ip_address(name.decode("latin-1")).is_loopback
-        except ValueError:
-            return False
-
-    def codec_of(self, content_type: bytes | None) -> Codec | None:
-        """The encoding of a body; None if it is not spoken."""
-        if content_type is None:
-            return None
-        found = self._codecs.get(content_type)
-        if found is None:
-            kind, _, parameters = content_type.lower().partition(b";")
-            kind = kind.strip()
-            charset = parameters.partition(b"charset=")[2].partition(b";")[0].strip(b' "\t')
-            if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
-                return None
-            if kind == b"application/json":
-                found = self.json
-            elif kind in (b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack"):
-                found = self.msgpack
-            else:
-                return None
-            if len(self._codecs) < REMEMBERED:
-                self._codecs[content_type] = found
-        return found
-
-    def accepted(self, accept: bytes, otherwise: Codec) -> Codec:
-        """The encoding that the caller would like: the first of ours that it names."""
-        at, other = accept.find(b"json"), accept.find(b"msgpack")
-        if at < 0 and other < 0:
-            return otherwise
-        return self.json if other < 0 or 0 <= at < other else self.msgpack
-
-    def cross_origin(self, incoming: Incoming) -> bytes:
-        """The header lines that let a listed origin's page read the answer."""
-        origin = incoming.fields[ORIGIN]
-        if origin not in self._origins:
-            return b""
-        shows = (
-            b"access-control-expose-headers: x-packetflow-trace, x-packetflow-execution-time, retry-after\r\n"
-        )
-        return b"access-control-allow-origin: %b\r\n%bvary: origin\r\n" % (origin, shows)

@@ -178,7 +178,8 @@ class Reader:
         current.method = parser.get_method()
         current.keep_alive = parser.should_keep_alive()
         fields = current.fields
-        if CONNECTION in fields or EXPECT in fields or HOST not in fields:  # else it makes no difference
+        # Else it is 1.1, or it makes no difference.
+        if not current.keep_alive or CONNECTION in fields or EXPECT in fields or HOST not in fields:
             current.old = parser.get_http_version() == "1.0"
         if parser.should_upgrade():
             self.refuse(answers.upgrade())
@@ -251,5 +252,8 @@ def metadata_of(fields: Mapping[bytes, bytes]) -> Metadata:
         raise ProtocolError(f"idempotency-key is a text of 1 to {LONGEST_NAME} characters")
     trace = fields.get(TRACEPARENT, b"").decode("latin-1")
     return Metadata(
-        timeout, None if key is None else key.decode("latin-1"), trace if is_traceparent(trace) else None
+        timeout,
+        None if key is None else key.decode("latin-1"),
+        trace if is_traceparent(trace) else None,
+        0,  # the connection itself says when it takes no more
     )

@@ -68,6 +68,10 @@ class Held(Protocol):
         """Start to read."""
         ...
 
+    def announce(self) -> None:
+        """The node will drain soon: tell who reads a stream."""
+        ...
+
     def leave(self) -> None:
         """The node drains: finish what is in flight, then end."""
         ...
@@ -169,6 +173,11 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def announce(self) -> None:
+        """Say goodbye to those who read streams, so that they know before the drain's time is over."""
+        for connection in list(self.connections):
+            connection.announce()
 
     def drain(self, seconds: float) -> bool:
         """Say goodbye, and wait for what is in flight; what is not done in `seconds` is cancelled, and answered so.

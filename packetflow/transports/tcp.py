@@ -1,17 +1,9 @@
-"""The fast door: length-prefixed messages, many requests at once on a connection, answered as they finish.
-
-`TcpListener` for callers, `AdminListener` for the operator: the same protocol over a Unix socket that only the node's own
-user can open.
-"""
+"""The fast door: length-prefixed messages, many requests at once on a connection, answered as they finish."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import socket
-import stat
-import struct
 from collections import deque
 from collections.abc import Iterable
 from math import inf
@@ -22,22 +14,21 @@ from greenlet import getcurrent, greenlet
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.transports.connection import Connection
-from packetflow.transports.errors import AddressInUse, ListenFailed
 from packetflow.transports.listener import (
-    BACKLOG,
     Door,
     Listener,
-    PlainSocket,
     listen_tcp,
-    refused,
     shown_address,
 )
+from packetflow.transports.streaming import Outlet, Telling
 from packetflow.wire import envelope as messages
 from packetflow.wire.codec import Unencodable
 from packetflow.wire.envelope import (
     CANCEL,
+    CREDIT,
     GOODBYE,
     HEARTBEAT,
+    MOST_CREDIT,
     REQUEST,
     TYPES,
     Envelope,
@@ -45,14 +36,15 @@ from packetflow.wire.envelope import (
     MsgpackEnvelope,
     RequestId,
     is_id,
+    read_credit,
     read_hello,
     read_request,
+    wants_progress,
 )
 from packetflow.wire.errors import (
     Cancelled,
     Conflict,
     ExecutionFailed,
-    Forbidden,
     Internal,
     Overloaded,
     ProtocolError,
@@ -63,17 +55,19 @@ from packetflow.wire.errors import (
 )
 from packetflow.wire.frames import FrameCutter
 from packetflow.wire.limits import Limits
+from packetflow.wire.stream import Progress, Stream
+from packetflow.wire.values import NO_METADATA, Metadata, Response
 
 HELLO_LIMIT = 16 * 1024  # bytes of a frame while the peer has not said hello
 AGAIN = 0.1  # seconds after which a session that has too much in flight may try again
 RETURN = 1.0  # seconds after which another node may have taken this one's place
-FEATURES = ("cancel", "heartbeat")
+FEATURES = ("cancel", "heartbeat", "stream", "progress")
 
 
 class TcpConnection(Connection):
-    """A caller by tcp. `in_flight` holds the greenlet of each request under way, by the request's id."""
+    """A caller by tcp. By a request's id: `in_flight` holds the greenlet of each under way, `outlets` the streams among them."""
 
-    __slots__ = ("cutter", "envelope", "frames", "greeted", "in_flight")
+    __slots__ = ("cutter", "envelope", "frames", "greeted", "in_flight", "outlets")
 
     listener: TcpListener
 
@@ -83,6 +77,7 @@ class TcpConnection(Connection):
         # What was cut and not run yet; an error stands where the stream could not be cut any more.
         self.frames: deque[Any] = deque()
         self.in_flight: dict[RequestId, greenlet] = {}
+        self.outlets: dict[RequestId, Outlet] = {}
         self.envelope: Envelope = listener.envelope
         self.greeted = False
         self.set_deadline(listener.hello_within)
@@ -176,12 +171,16 @@ class TcpConnection(Connection):
             return
         try:
             capability, payload, metadata, intent = read_request(message)
+            told = None if metadata is NO_METADATA else self._telling(id, message, metadata)
         except RequestError as refusal:
             self._fail(id, refusal)
             return
         in_flight[id] = getcurrent()
         try:
             response = listener.door.request(capability, payload, self.session, metadata, intent)
+            if response.value.__class__ is Stream:
+                self._stream(id, capability, response, metadata.credit or 0)
+                return
         except Exception:
             # The door answers every request; if it raises, the fault is the node's own, and the caller still gets one answer.
             listener.log.exception("the door failed", capability=capability)
@@ -189,6 +188,8 @@ class TcpConnection(Connection):
             return
         finally:
             del in_flight[id]
+            if told is not None:
+                told.end()
         if self.closed:
             return
         trace = response.trace
@@ -207,16 +208,43 @@ class TcpConnection(Connection):
         if error is not None:
             self._fail(id, error, trace_id, duration)
 
+    def _telling(self, id: RequestId, message: dict[str, Any], metadata: Metadata) -> Telling | None:
+        """Who tells the peer how far its request is, if it wants to know."""
+        if not wants_progress(message):
+            return None
+        envelope = self.envelope
+
+        def say(progress: Progress) -> None:
+            self.answer(envelope.encode(messages.progress(id, progress)))
+
+        told = metadata.progress = Telling(self, say)
+        return told
+
+    def _stream(self, id: RequestId, capability: str, response: Response, credit: int) -> None:
+        """Send a stream's items as the peer lets them come, and its one end."""
+        envelope, answer = self.envelope, self.answer
+        making = response.value.making
+        outlet = self.outlets[id] = Outlet(self, credit)
+        try:
+            error = outlet.send(making, capability, lambda item: answer(envelope.item(id, item)))
+        finally:
+            del self.outlets[id]
+        if self.closed:
+            return
+        told = (making.count, error, response.trace_id, response.trace.duration)
+        try:
+            answer(envelope.end(id, *told))
+        except (Unencodable, TooLarge):
+            assert error is not None  # the rest can always be told
+            answer(envelope.end(id, told[0], _bare(error), *told[2:]))
+
     def _fail(
         self, id: RequestId | None, error: RequestError, trace_id: str = "", duration: float = 0.0
     ) -> None:
         try:
             data = self.envelope.error(id, error, trace_id, duration)
         except (Unencodable, TooLarge):  # its details are not for a wire
-            bare = type(error)(
-                error.message[:1000].encode(errors="replace").decode(), None, error.retry_after
-            )
-            data = self.envelope.error(id, bare, trace_id, duration)
+            data = self.envelope.error(id, _bare(error), trace_id, duration)
         self.answer(data)
 
     # ---- everything but requests --------------------------------------------------------------------------------------
@@ -251,6 +279,8 @@ class TcpConnection(Connection):
         elif kind == HEARTBEAT:
             echo = {"type": HEARTBEAT, "id": id} if is_id(id) else {"type": HEARTBEAT}
             self.answer(self.envelope.encode(echo))
+        elif kind == CREDIT:
+            self._credit(id, message)
         elif kind == GOODBYE:
             self.leaving = True
         else:
@@ -259,7 +289,22 @@ class TcpConnection(Connection):
                 error = ProtocolError(f"{kind} has no place here", {"type": kind})
             self._fail(id if is_id(id) else None, error)
 
+    def _credit(self, id: Any, message: dict[str, Any]) -> None:
+        try:
+            items = read_credit(message)
+        except RequestError as error:
+            self._fail(None, error)
+            return
+        outlet = self.outlets.get(id) if is_id(id) else None
+        if outlet is not None:  # else it has ended, and its end is on the way
+            outlet.grant(items, MOST_CREDIT)
+
     # ---- the end ------------------------------------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Say goodbye now if it reads streams: they may last longer than the node."""
+        if self.outlets:
+            self.leave()
 
     def leave(self) -> None:
         """Say goodbye and finish what is in flight."""
@@ -284,6 +329,11 @@ class TcpConnection(Connection):
 
     def _goodbye(self, error: RequestError) -> bytes:
         return self.envelope.encode(messages.goodbye(error))
+
+
+def _bare(error: RequestError) -> RequestError:
+    """The error without what is not for a wire."""
+    return type(error)(error.message[:1000].encode(errors="replace").decode(), None, error.retry_after)
 
 
 class TcpListener(Listener):
@@ -356,94 +406,6 @@ class TcpListener(Listener):
         # A new socket takes a few hundred bytes at once; if not, the peer sees the connection end without a word.
         with contextlib.suppress(OSError):
             sock.send(self.envelope.encode(messages.goodbye(error)))
-
-
-class AdminListener(TcpListener):
-    """The operator's door: the tcp protocol on a Unix socket of mode 0600, for the node's own user (and root) only."""
-
-    kind = "admin"
-
-    def __init__(self, door: Door, clock: Clock, limits: Limits, *, path: str, **options: Any) -> None:
-        """path: the socket's file. options: as of TcpListener, without host and port."""
-        super().__init__(door, clock, limits, **options)
-        self.path = os.fspath(path)
-        self._inode: tuple[int, int] | None = None
-
-    @property
-    def address(self) -> str:
-        """The socket's file."""
-        return self.path
-
-    def listen(self) -> socket.socket:
-        """Listen at the path; a socket that nobody serves any more is replaced."""
-        if not hasattr(socket, "SO_PEERCRED"):
-            raise ListenFailed(
-                self.kind, self.path, "this system does not tell who connects", "run the node on Linux"
-            )
-        sock = PlainSocket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._clear_way()
-        except (OSError, ListenFailed):
-            sock.close()
-            raise
-        try:
-            sock.bind(self.path)
-            # Nobody can connect before listen(), so there is no moment at which others could.
-            os.chmod(self.path, 0o600)
-            sock.listen(BACKLOG)
-        except OSError as error:
-            sock.close()
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(
-                    self.kind, self.path, "another node serves it", "stop it, or use another data_folder"
-                ) from error
-            if "too long" in str(error):
-                raise ListenFailed(
-                    self.kind, self.path, "the path is too long for a socket", "use a shorter data_folder"
-                ) from error
-            raise refused(self.kind, self.path, error) from error
-        found = os.stat(self.path)
-        self._inode = (found.st_dev, found.st_ino)
-        return sock
-
-    def _clear_way(self) -> None:
-        try:
-            mode = os.lstat(self.path).st_mode
-        except FileNotFoundError:
-            return
-        if not stat.S_ISSOCK(mode):
-            raise ListenFailed(self.kind, self.path, "a file is there that is no socket", "move it away")
-        with PlainSocket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(self.path)
-            except ConnectionRefusedError:
-                os.unlink(self.path)
-
-    def stop_accepting(self) -> None:
-        """No new connections; the socket's file goes, unless another node has put its own there."""
-        super().stop_accepting()
-        if self._inode is not None:
-            with contextlib.suppress(FileNotFoundError):
-                found = os.stat(self.path)
-                if (found.st_dev, found.st_ino) == self._inode:
-                    os.unlink(self.path)
-            self._inode = None
-
-    def connect(self, sock: socket.socket, peer: Any) -> TcpConnection | None:
-        """The operator, if the kernel says that it is the node's own user."""
-        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid not in operators():
-            self.log.warning("a connection of another user was refused", uid=uid, pid=pid)
-            self._say(sock, Forbidden("only the node's own user may use this socket"))
-            sock.close()
-            return None
-        shown = f"uid {uid} pid {pid}"
-        return TcpConnection(self, sock, shown, self.door.open_session(self.kind, shown, operator=True))
-
-
-def operators() -> tuple[int, ...]:
-    """The users that may operate the node: its own, and root, whom nothing could keep out."""
-    return os.geteuid(), 0
 
 
 def keep_alive(sock: socket.socket) -> None:

@@ -16,6 +16,7 @@ from packetflow.wire.codec import Json, Msgpack
 from packetflow.wire.errors import ProtocolError, RequestError, ValidationFailed
 from packetflow.wire.frames import HEAD, framed
 from packetflow.wire.limits import Limits, too_large
+from packetflow.wire.stream import Progress
 from packetflow.wire.values import NO_METADATA, Metadata
 
 VERSION = 1
@@ -26,17 +27,36 @@ WELCOME = "welcome"
 REQUEST = "capability_request"
 RESPONSE = "capability_response"
 ERROR = "capability_error"
+STREAM_ITEM = "stream_item"
+STREAM_END = "stream_end"
+CREDIT = "credit"
+PROGRESS = "progress"
 CANCEL = "cancel"
 HEARTBEAT = "heartbeat"
 GOODBYE = "goodbye"
-TYPES = (HELLO, WELCOME, REQUEST, RESPONSE, ERROR, CANCEL, HEARTBEAT, GOODBYE)
+TYPES = (
+    HELLO,
+    WELCOME,
+    REQUEST,
+    RESPONSE,
+    ERROR,
+    STREAM_ITEM,
+    STREAM_END,
+    CREDIT,
+    PROGRESS,
+    CANCEL,
+    HEARTBEAT,
+    GOODBYE,
+)
 
 RequestId: TypeAlias = int | str
 LONGEST_ID = 128  # bytes of a request id that is a text
 LONGEST_NAME = 256  # bytes of a capability id or an idempotency key
 LARGEST_ID = (1 << 63) - 1
+MOST_CREDIT = 1_000_000  # items that a caller may let come at once
 MILLISECONDS = 1000.0
 
+_ITEM_HEAD = b"\x83\xa4type\xabstream_item\xa2id"
 _RESPONSE_HEAD = b"\x85\xa4type\xb3capability_response\xa2id"
 _PAYLOAD = b"\xa7payload"
 _CONTEXT = b"\xa7context\x81\xa8trace_id\xd9\x20"
@@ -98,6 +118,27 @@ class Envelope:
             }
         )
 
+    def item(self, id: RequestId, item: Any) -> bytes:
+        """The frame of a `stream_item`. Raises Unencodable or TooLarge."""
+        return self.encode({"type": STREAM_ITEM, "id": id, "payload": item})
+
+    def end(
+        self, id: RequestId, items: int, error: RequestError | None, trace_id: str, duration: float
+    ) -> bytes:
+        """The frame of a `stream_end`. items: that were sent. duration: seconds of the whole. Raises Unencodable or TooLarge."""
+        payload: dict[str, Any] = {"items": items}
+        if error is not None:
+            payload["error"] = error.as_dict()
+        return self.encode(
+            {
+                "type": STREAM_END,
+                "id": id,
+                "payload": payload,
+                "context": {"trace_id": trace_id},
+                "metadata": {"execution_time": duration * MILLISECONDS},
+            }
+        )
+
     def id_in(self, frame: bytes) -> RequestId | None:
         """The id in a frame that could not be decoded, so that its error can be told apart; None if it can't be found."""
         raise NotImplementedError
@@ -140,6 +181,11 @@ class MsgpackEnvelope(Envelope):
         if size > self.limits.frame:
             return self._framed(body)
         return HEAD.pack(size) + body
+
+    def item(self, id: RequestId, item: Any) -> bytes:
+        """The frame of a `stream_item`; put together by hand, because there are many."""
+        encode = self.codec.encode
+        return self._framed(b"".join((_ITEM_HEAD, encode(id), _PAYLOAD, encode(item))))
 
     def id_in(self, frame: bytes) -> RequestId | None:
         """Looks at the outer map only, and builds nothing of its other fields."""
@@ -268,7 +314,7 @@ def read_request(message: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None
 
 
 def _metadata(said: Any, context: Any) -> Metadata:
-    timeout = key = traceparent = None
+    timeout = key = traceparent = credit = None
     if said is not None:
         if said.__class__ is not dict:
             raise ProtocolError(f"metadata is a map, not {_kind(said)}")
@@ -282,13 +328,50 @@ def _metadata(said: Any, context: Any) -> Metadata:
         key = said.get("idempotency_key")
         if key is not None and (key.__class__ is not str or not 0 < len(key) <= LONGEST_NAME):
             raise ProtocolError(f"metadata.idempotency_key is a text of 1 to {LONGEST_NAME} characters")
+        credit = said.get("credit")
+        if credit is not None:
+            credit = _credit(credit, "metadata.credit")
     if context is not None:
         if context.__class__ is not dict:
             raise ProtocolError(f"context is a map, not {_kind(context)}")
         traceparent = context.get("traceparent")
         if traceparent.__class__ is not str or not is_traceparent(traceparent):
             traceparent = None  # W3C: what can't be read is as if it were not there
-    return Metadata(timeout, key, traceparent)
+    return Metadata(timeout, key, traceparent, credit)
+
+
+def wants_progress(message: Mapping[str, Any]) -> bool:
+    """Whether the caller of a `capability_request` listens to its progress. Raises ProtocolError."""
+    said = message.get("metadata")
+    wanted = None if said is None else said.get("progress")
+    if wanted is not None and wanted.__class__ is not bool:
+        raise ProtocolError(f"metadata.progress is true or false, not {_shown(wanted)}")
+    return wanted is True
+
+
+def read_credit(message: Mapping[str, Any]) -> int:
+    """How many items more a `credit` lets come. Raises ProtocolError."""
+    payload = message.get("payload")
+    if payload.__class__ is not dict:
+        raise ProtocolError(f"the payload of {CREDIT} is a map, not {_kind(payload)}")
+    return _credit(payload.get("items"), f"items of {CREDIT}")
+
+
+def credit(id: RequestId, items: int) -> dict[str, Any]:
+    """A caller lets so many items more come."""
+    return {"type": CREDIT, "id": id, "payload": {"items": items}}
+
+
+def progress(id: RequestId, told: Progress) -> dict[str, Any]:
+    """How far a request is."""
+    return {"type": PROGRESS, "id": id, "payload": told.as_dict()}
+
+
+def _credit(given: Any, what: str) -> int:
+    if given.__class__ is not int or not 0 <= given <= MOST_CREDIT:
+        raise ProtocolError(f"{what} is a number of items from 0 to {MOST_CREDIT}, not {_shown(given)}")
+    found: int = given
+    return found
 
 
 _HEX = frozenset("0123456789abcdef")

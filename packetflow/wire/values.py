@@ -3,11 +3,12 @@ for every request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from packetflow.wire.errors import RequestError
+from packetflow.wire.stream import Progress
 
 MASK = "***"
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -16,20 +17,31 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 class Metadata:
     """What a caller says about a request beside its payload. Seconds throughout; None means not said.
 
-    timeout: how long the caller waits. idempotency_key: two requests of one key are one. traceparent: W3C trace context.
+    timeout: how long the caller waits; for each item, if it is a stream. idempotency_key: two requests of one key are one.
+    traceparent: W3C trace context. credit: the items that a caller by wire takes before it says more; None: it takes no
+    stream. progress: told how far the request is, by the greenlet or thread that knows; it must not block.
     """
 
-    __slots__ = ("idempotency_key", "timeout", "traceparent")
+    __slots__ = ("credit", "idempotency_key", "progress", "timeout", "traceparent")
 
     def __init__(
         self,
         timeout: float | None = None,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
+        credit: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.timeout = timeout
         self.idempotency_key = idempotency_key
         self.traceparent = traceparent
+        self.credit = credit
+        self.progress = progress
+
+    def over_http(self, streams: bool, progress: Callable[[Progress], None] | None) -> Metadata:
+        """A copy of which the `Accept` header was heard: whether the caller takes a stream, and who is told of progress."""
+        credit = 0 if streams else None
+        return Metadata(self.timeout, self.idempotency_key, self.traceparent, credit, progress)
 
 
 NO_METADATA = Metadata()

@@ -121,11 +121,6 @@ def by_star(*names: str) -> str:
     return " ".join(names)
 
 
-def generates() -> Iterator[int]:
-    """Give one after another."""
-    yield 1
-
-
 def odd_type(name: list[object.__class__]) -> str:  # type: ignore[valid-type, name-defined]
     """Be silent."""
     return ""
@@ -147,7 +142,6 @@ def fine(name: str) -> str:
         (no_return, {}, "no return type"),
         (unknown_type, {}, "Nowhere"),
         (by_star, {}, "variadic positional"),
-        (generates, {}, "generator function"),
         (silent, {}, "docstring"),
         (fine, {"id": "Fine"}, "expected a dotted lower-case name"),
         (fine, {"id": "fine"}, "expected a dotted lower-case name"),

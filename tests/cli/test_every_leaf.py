@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -22,6 +23,7 @@ FLOW = Path(__file__).resolve().parent / "desk" / "flows" / "hello.toml"
 # What a leaf needs to do something harmless against the tests' node.
 WORDS = {
     "call": ["ticket.open", "customer_id=C-1", "text=hi"],
+    "stream": ["work.count", "upto=2"],
     "capability show": ["ticket.open"],
     "capability search": ["ticket"],
     "module show": ["rate_limit"],
@@ -118,8 +120,10 @@ def test_json_is_a_document_of_the_published_shape(path: str, desk: Desk) -> Non
     command = dict(LEAVES)[path]
     module, _, name = command.document.partition(":")
     shape = getattr(__import__(module, fromlist=[name]), name)
-    TypeAdapter(shape).validate_python(ran.document)
-    assert set(ran.document) <= set(shape.__annotations__), "a field that the shape does not publish"
+    documents = list(map(json.loads, ran.out.splitlines())) if path == "stream" else [ran.document]
+    for document in documents:
+        TypeAdapter(shape).validate_python(document)
+        assert set(document) <= set(shape.__annotations__), "a field that the shape does not publish"
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "start"])

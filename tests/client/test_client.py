@@ -12,7 +12,8 @@ import pytest
 
 from packetflow.client import Client, Reply
 from packetflow.otp.clock import Clock
-from packetflow.transports.tcp import AdminListener, TcpListener
+from packetflow.transports.admin import AdminListener
+from packetflow.transports.tcp import TcpListener
 from packetflow.wire.errors import NotFound, RateLimited, Timeout, TooLarge, ValidationFailed
 from packetflow.wire.limits import Limits
 from tests.transports.peers import until

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from packetflow.transports.admin import AdminListener
 from packetflow.transports.errors import AddressInUse, ListenFailed
-from packetflow.transports.tcp import AdminListener
 from packetflow.wire.limits import Limits
 from tests.transports.peers import Messages, TurnedClock
 from tests.transports.small_door import SmallDoor
@@ -45,7 +45,7 @@ def test_it_is_for_its_owner_alone_and_opens_an_operators_session(admin: Make, d
 def test_another_user_is_refused(admin: Make, door: SmallDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     listener = admin()
     mine = os.geteuid()
-    monkeypatch.setattr("packetflow.transports.tcp.operators", lambda: (mine + 1,))
+    monkeypatch.setattr("packetflow.transports.admin.operators", lambda: (mine + 1,))
     with Messages(listener.address) as peer:
         goodbye = peer.answer()
         assert (goodbye["type"], goodbye["payload"]["code"]) == ("goodbye", "forbidden")

@@ -14,6 +14,7 @@ from packetflow.cli.invocation import Invocation
 from packetflow.cli.leaf import leaf
 from packetflow.cli.link import Link
 from packetflow.cli.nearest import nearest
+from packetflow.cli.screen.progress_line import ProgressLine
 from packetflow.cli.screen.value import show_value
 from packetflow.cli.typed import fields_of, strict_json
 
@@ -88,7 +89,10 @@ def call_once(
         contract = contract_of(link, id) if fields else None
         schema = contract.get("requires") if contract is not None else None
         payload.update(fields_of(fields, schema, read_stdin))
-        reply = link.request(id, payload, key=options["key"] or None)
+        line = ProgressLine(run.err)
+        listens = run.err.terminal and not (run.json or run.quiet)
+        reply = link.request(id, payload, key=options["key"] or None, progress=line.show if listens else None)
+        line.hide()
         if reply.error is not None:
             failure = link.failure(reply.error, id, reply.trace_id)
             add_nearest_fields(failure, schema)

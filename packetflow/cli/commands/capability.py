@@ -92,11 +92,13 @@ def show_capability(out: Painter, one: Mapping[str, Any]) -> None:
         pairs.append(("source", str(one["source"])))
     show_pairs(out, pairs)
     show_contract(out, "takes", one.get("requires") or {})
-    show_contract(out, "gives", one.get("provides") or {})
+    gives = "gives a stream of" if one.get("streams") else "gives"
+    show_contract(out, gives, one.get("provides") or {})
     if one.get("examples"):
         out.line(out.paint("examples", "bold"))
         for example in one["examples"]:
-            out.line(clean(f"  {example_line(str(one['id']), example)}"))
+            word = "stream" if one.get("streams") else "call"
+            out.line(clean(f"  {example_line(str(one['id']), example, word)}"))
     load = one.get("load")
     if isinstance(load, Mapping):
         counts = ", ".join(
@@ -176,7 +178,7 @@ def bounds_text(one: Mapping[str, Any]) -> str:
     return text + (f" matching {one['pattern']}" if "pattern" in one else "")
 
 
-def example_line(id: str, example: Any) -> str:
+def example_line(id: str, example: Any, word: str = "call") -> str:
     """The command that an example payload means."""
     import shlex
 
@@ -189,4 +191,4 @@ def example_line(id: str, example: Any) -> str:
         else f"{key}:={json.dumps(value, ensure_ascii=False)}"
         for key, value in payload.items()
     ]
-    return " ".join(["packetflow call", id, *(shlex.quote(word) for word in words)])
+    return " ".join([f"packetflow {word}", id, *(shlex.quote(word) for word in words)])

@@ -13,7 +13,7 @@ from packetflow.cli.invocation import Invocation
 from packetflow.cli.leaf import leaf
 from packetflow.cli.screen.painter import Painter, clean, columns
 from packetflow.cli.screen.table import Column, pad, plain, show_parts, show_table, show_wrapped, wrap
-from packetflow.cli.screen.units import ago, seconds
+from packetflow.cli.screen.units import ago, number, seconds
 
 MARKS = {"request": ">", "response": "<", "plan": "="}
 
@@ -142,10 +142,21 @@ def what_text(kind: str, notes: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(note_text(str(note.get("what") or ""), note.get("detail")) for note in notes)
 
 
+def stream_text(told: Mapping[str, Any]) -> str:
+    """How a stream went: `3 items, the first after 46 us, done`."""
+    items = told.get("items")
+    words = [f"{number(items)} item{'' if items == 1 else 's'}"]
+    if told.get("first") is not None:
+        words.append(f"the first after {seconds(told['first'])}")
+    return ", ".join([*words, plain(told.get("end"))])
+
+
 def note_text(what: str, detail: Any) -> str:
     """One thing a station did: for a change each place with its value before and after."""
     if detail in (None, "", {}, []):
         return what
+    if what == "streamed" and isinstance(detail, Mapping):
+        return stream_text(detail)
     if isinstance(detail, list):
         return "; ".join(change_text(row) if isinstance(row, Mapping) else plain(row) for row in detail)
     return f"{what}: {plain(detail)}" if what else plain(detail)

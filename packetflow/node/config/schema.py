@@ -149,6 +149,9 @@ class TimeoutsSection(Section):
     """How long anything may take."""
 
     request: Duration = Field(default=30.0, description="A request that names no timeout of its own.")
+    reader: Duration = Field(
+        default=300.0, description="An open stream whose reader asks for nothing more; then it is ended."
+    )
     hook: Duration = Field(
         default=1.0, description="A module's hook, where the module's entry names no `timeout`."
     )

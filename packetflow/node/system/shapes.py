@@ -135,7 +135,7 @@ class Load(TypedDict):
 
 
 class CapabilityDetail(TypedDict):
-    """A capability in full."""
+    """A capability in full. streams: it answers a stream; `provides` is each item's schema, and timeout an item's."""
 
     id: str
     version: str
@@ -144,6 +144,7 @@ class CapabilityDetail(TypedDict):
     description: str
     tags: list[str]
     deprecated: str | None
+    streams: bool
     timeout: float
     source: str
     requires: dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Annotated
 import gevent
 from pydantic import BaseModel, Field
 
-from packetflow import ResourceSettings, capability, resource
+from packetflow import Context, ResourceSettings, capability, resource
 
 
 class Ticket(BaseModel):
@@ -51,6 +51,35 @@ def find_tickets(
 ) -> list[Ticket]:
     """The tickets whose text holds some words."""
     return [ticket for ticket in tickets if words in ticket.text][:limit]
+
+
+@capability("ticket.export", tags=["ticket"])
+def export_tickets(tickets: Annotated[list[Ticket], tickets]) -> Iterator[Ticket]:
+    """All tickets, one after the other."""
+    yield from list(tickets)
+
+
+@capability("work.count", tags=["work"])
+def count(
+    context: Context,
+    marks: Annotated[Path, marks],
+    upto: int | None = None,
+    seconds: float = 0.0,
+    fail_at: int | None = None,
+) -> Iterator[int]:
+    """Count, with some seconds between two numbers; leave the mark -1 at the end, however that comes."""
+    number = 0
+    try:
+        while upto is None or number < upto:
+            if number == fail_at:
+                raise ValueError("no further")
+            yield number
+            number += 1
+            context.progress(number, upto, "counting")
+            gevent.sleep(seconds)
+    finally:
+        with marks.open("a") as file:
+            file.write("-1\n")
 
 
 @capability("ticket.reply", tags=["ticket"])
