@@ -19,6 +19,7 @@ def completed(cli: Cli, *words: str, shell: str = "bash") -> list[str]:
 
 def test_ids_come_from_the_node(desk: Desk) -> None:
     assert completed(desk, "call", "ticket.") == [
+        "ticket.export",
         "ticket.find",
         "ticket.hello",
         "ticket.open",

@@ -419,6 +419,8 @@ def test_a_change_is_in_all_workers_when_it_is_answered(node: Desk) -> None:
         )
         node.process.send_signal(signal.SIGHUP)
         until(lambda: any(row["id"] == "work.new" for row in ask(node, "system.catalogue")["capabilities"]))
+        # The parent shows it when it serves it itself; the workers follow in the same change.
+        until(lambda: all(client.request("work.new").ok for client in callers.values()))
         assert [client.call("work.new") for client in callers.values()] == [1, 1]
 
 
