@@ -59,9 +59,9 @@ def address_of(transport: Transport) -> str:
 
 
 def _features(node: Node) -> tuple[str, ...]:
-    """What is offered to clients. `idempotency` is leave to send a request again, also to a node that has started anew
-    meanwhile: not where the keys end with the node."""
-    return (*FEATURES, "idempotency") if node.stores.lasting or not node.holds_folder else FEATURES
+    """What is offered to clients. Not `idempotency`, although keys outlive the node: what was under way at its end is run
+    again, and `packetflow call --from` promises that an open line is not."""
+    return FEATURES
 
 
 def _limits(node: Node) -> Limits:
