@@ -224,12 +224,3 @@ def test_a_killed_storage_process_comes_back_with_all_that_was_kept(tmp_path: Pa
         wait_for(lambda: node.stores is not before)
         assert ask(node, "pay.send", {"amount": 5}, "k").value == 1
     assert ran == [5]
-
-
-def test_clients_are_told_where_keys_outlive_the_node(tmp_path: Path) -> None:
-    from packetflow.node.listeners import _features
-
-    with node_in(tmp_path) as node:
-        assert "idempotency" in _features(node)
-    with Node() as node:
-        assert "idempotency" not in _features(node)
