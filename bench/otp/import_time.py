@@ -1,5 +1,6 @@
-"""The processor time that `import packetflow.otp` takes beside gevent, with all that servers and supervisors need; each in a Python of its own.
+"""The processor time that `import packetflow.otp` takes beside gevent, with all that servers and supervisors need.
 
+Each time in a Python of its own.
 python bench/otp/import_time.py
 """
 
