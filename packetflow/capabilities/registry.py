@@ -40,15 +40,20 @@ class CapabilitySource:
         if self.path is None:
             return ""
         folder = self.path if self.path.is_dir() else self.path.parent
-        digest = hashlib.sha256()
-        for file in sorted(folder.glob("*.py")):
-            digest.update(file.name.encode() + b"\x00" + file.read_bytes() + b"\x00")
-        return digest.hexdigest()
+        return digest_of(sorted(folder.glob("*.py")))
 
     @property
     def name(self) -> str:
         """What to call it in messages."""
         return str(self.path or self.module or f"{len(self.definitions)} definitions")
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """A digest of files, their names included."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\x00" + file.read_bytes() + b"\x00")
+    return digest.hexdigest()
 
 
 class Group:

@@ -75,7 +75,6 @@ SEVERAL: Mapping[str, type[Several]] = {
     "parallel": Parallel,
     "race": Race,
 }
-SUFFIXES = (".toml", ".json")
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------

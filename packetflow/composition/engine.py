@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from random import Random
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import gevent
 from gevent.hub import get_hub
@@ -36,12 +37,14 @@ from packetflow.composition.nodes import (
     Sleep,
     Step,
     Value,
+    below,
 )
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
 from packetflow.wire.values import Metadata
 
 Scope: TypeAlias = dict[str, Any]
+T = TypeVar("T")
 _ABSENT: Any = object()
 UNDO_PAUSE = 0.1  # seconds before a compensation is tried again; twice as long each time, at most UNDO_MOST
 UNDO_MOST = 30.0
@@ -53,10 +56,10 @@ class Flow:
 
     __slots__ = ("context", "done", "engine")
 
-    def __init__(self, engine: Engine, context: Context, done: list[Undo] | None = None) -> None:
+    def __init__(self, engine: Engine, context: Context) -> None:
         self.engine = engine
         self.context = context
-        self.done: list[Undo] = [] if done is None else done
+        self.done: list[Undo] = []
 
     def fork(self) -> Flow:
         """A strand of its own, for what runs beside others."""
@@ -127,15 +130,10 @@ class Engine:
 
 def compile_node(node: Node, place: str) -> Run:
     """What runs a node and those below it."""
-    for kind, make in _COMPILERS.items():
+    for kind, make in _compilers().items():
         if isinstance(node, kind):
             return make(node, place)
     raise PlanError(f"{place or 'the plan'}: the engine can't run a {node.kind}")
-
-
-def below(place: str, part: str | int) -> str:
-    """The place of a node below another."""
-    return f"{place}/{part}" if place else str(part)
 
 
 # ---- steps --------------------------------------------------------------------------------------------------------------
@@ -232,10 +230,7 @@ def _input(given: Any, place: str) -> Callable[[Scope], Any]:
 
 def evaluated(expression: Expression, scope: Scope, place: str) -> Any:
     """What a CEL text gives over a scope. Raises ExecutionFailed, which names the place."""
-    try:
-        return expression.evaluate(scope)
-    except ConditionError as error:
-        raise ExecutionFailed(str(error), {"place": place}) from error
+    return _placed(expression.evaluate, scope, place)
 
 
 def condition(given: Condition, place: str) -> Callable[[Scope], bool]:
@@ -244,14 +239,14 @@ def condition(given: Condition, place: str) -> Callable[[Scope], bool]:
         function = given
         return lambda scope: bool(function(MappingProxyType(scope)))
     expression = Expression(given)
+    return lambda scope: _placed(expression.holds, scope, place)
 
-    def holds(scope: Scope) -> bool:
-        try:
-            return expression.holds(scope)
-        except ConditionError as error:
-            raise ExecutionFailed(str(error), {"place": place}) from error
 
-    return holds
+def _placed(ask: Callable[[Scope], T], scope: Scope, place: str) -> T:
+    try:
+        return ask(scope)
+    except ConditionError as error:
+        raise ExecutionFailed(str(error), {"place": place}) from error
 
 
 # ---- in order -----------------------------------------------------------------------------------------------------------
@@ -402,29 +397,21 @@ def _sleep(node: Sleep, place: str) -> Run:
     return run
 
 
-def _late(module: str, name: str) -> Callable[[Any, str], Run]:
-    """The compilers of the other two files, which import this one."""
+@cache
+def _compilers() -> Mapping[type[Node], Callable[[Any, str], Run]]:
+    from packetflow.composition import together, trying  # which import this file
 
-    def make(node: Any, place: str) -> Run:
-        from packetflow.composition import together, trying
-
-        found: Callable[[Any, str], Run] = getattr({"together": together, "trying": trying}[module], name)
-        return found(node, place)
-
-    return make
-
-
-_COMPILERS: dict[type[Node], Callable[[Any, str], Run]] = {
-    Step: _step,
-    Pipeline: _pipeline,
-    Saga: _pipeline,
-    Branch: _branch,
-    Loop: _loop,
-    Sleep: _sleep,
-    Parallel: _late("together", "parallel"),
-    Race: _late("together", "race"),
-    Hedge: _late("together", "hedge"),
-    MapReduce: _late("together", "map_reduce"),
-    Retry: _late("trying", "retry"),
-    CircuitBreaker: _late("trying", "circuit_breaker"),
-}
+    return {
+        Step: _step,
+        Pipeline: _pipeline,
+        Saga: _pipeline,
+        Branch: _branch,
+        Loop: _loop,
+        Sleep: _sleep,
+        Parallel: together.parallel,
+        Race: together.race,
+        Hedge: together.hedge,
+        MapReduce: together.map_reduce,
+        Retry: trying.retry,
+        CircuitBreaker: trying.circuit_breaker,
+    }

@@ -397,6 +397,11 @@ class Sleep(Node):
         _positive("sleep", "seconds", self.seconds)
 
 
+def below(place: str, part: str | int) -> str:
+    """The place of a node below another."""
+    return f"{place}/{part}" if place else str(part)
+
+
 def _node(given: Any) -> Node:
     from packetflow.composition.building import node_of
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from packetflow.capabilities.definition import ID, VERSION, Capability
-from packetflow.composition.nodes import Branch, Node, PlanError, Several
+from packetflow.composition.nodes import Branch, Node, PlanError, Several, below
 from packetflow.composition.serving import capability_of
 
 MOST_NODES = 1_000
@@ -76,19 +76,19 @@ def walk(plan: Node, place: str = "") -> Iterator[tuple[str, Node]]:
         here, node = ahead.pop()
         yield here, node
         for part, child in reversed(node.children):
-            ahead.append((f"{here}/{part}" if here else part, child))
+            ahead.append((below(here, part), child))
 
 
 def node_at(plan: Node, place: str) -> Node:
     """The node at a place. Raises PlanError if there is none."""
     found = plan
     for part in place.split("/") if place else ():
-        below = dict(found.children)
-        if part not in below:
+        children = dict(found.children)
+        if part not in children:
             raise PlanError(
-                f"there is no node at {place!r}; below {found.label} there is {', '.join(below) or 'nothing'}"
+                f"there is no node at {place!r}; below {found.label} there is {', '.join(children) or 'nothing'}"
             )
-        found = below[part]
+        found = children[part]
     return found
 
 
@@ -98,14 +98,14 @@ def replaced(plan: Node, place: str, node: Node) -> Node:
     if not place:
         return node
     part, _, rest = place.partition("/")
-    below = replaced(dict(plan.children)[part], rest, node)
+    child = replaced(dict(plan.children)[part], rest, node)
     if isinstance(plan, Several):
-        steps = tuple(below if str(number) == part else step for number, step in enumerate(plan.steps))
+        steps = tuple(child if str(number) == part else step for number, step in enumerate(plan.steps))
         return replace(plan, steps=steps)
     if isinstance(plan, Branch) and part != "otherwise":
-        cases = tuple((c, below if str(number) == part else n) for number, (c, n) in enumerate(plan.cases))
+        cases = tuple((c, child if str(number) == part else n) for number, (c, n) in enumerate(plan.cases))
         return replace(plan, cases=cases)
-    changed: dict[str, Any] = {part: below}
+    changed: dict[str, Any] = {part: child}
     return replace(plan, **changed)
 
 

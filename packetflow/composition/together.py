@@ -11,8 +11,8 @@ from gevent.event import Event
 from pydantic import BaseModel
 
 from packetflow.capabilities.conditions import Expression
-from packetflow.composition.engine import Flow, Run, Scope, below, collection, compile_node, evaluated, put
-from packetflow.composition.nodes import Hedge, MapReduce, Parallel, Race
+from packetflow.composition.engine import Flow, Run, Scope, collection, compile_node, evaluated, put
+from packetflow.composition.nodes import Hedge, MapReduce, Parallel, Race, below
 from packetflow.wire.errors import Cancelled, ExecutionFailed, RequestError, Timeout, TooLarge
 
 LAST_WORDS = 5.0  # seconds that those who are cancelled have for their cleanup

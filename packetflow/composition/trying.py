@@ -6,8 +6,8 @@ from typing import Any
 
 import gevent
 
-from packetflow.composition.engine import Flow, Run, Scope, below, compile_node, condition
-from packetflow.composition.nodes import CircuitBreaker, Retry
+from packetflow.composition.engine import Flow, Run, Scope, compile_node, condition
+from packetflow.composition.nodes import CircuitBreaker, Retry, below
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import RequestError, Unavailable
 

@@ -24,6 +24,7 @@ from packetflow.composition.nodes import (
     Sleep,
     Step,
     Value,
+    below,
 )
 from packetflow.composition.plan import Composition
 
@@ -325,11 +326,6 @@ def _cycles(plan: Composition, contracts: Contracts, fault: Callable[[str, str],
             for _, further in called(inner):
                 chain.setdefault(further, (*chain[here], here))
                 ahead.append(further)
-
-
-def below(place: str, part: str | int) -> str:
-    """The place of a node below another."""
-    return f"{place}/{part}" if place else str(part)
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -111,9 +111,8 @@ class Idempotency:
             response = run()
             if response.ok or (response.trace is not None and response.trace.began):
                 first.response = response
-                stays = (
-                    True  # until it is kept elsewhere: whoever is ended meanwhile must not have it run again
-                )
+                # Until it is kept elsewhere: whoever is ended meanwhile must not have it run again.
+                stays = True
                 stays = not self._keep(keys, place, digest, response)
             return response
         except RequestError as error:  # of the place where answers are kept; `run` raises none

@@ -9,7 +9,7 @@ from packetflow.otp import ChildSpec, GenServer, at_death
 from packetflow.transports.admin import AdminListener
 from packetflow.transports.http import HttpListener
 from packetflow.transports.listener import Listener as Transport
-from packetflow.transports.tcp import FEATURES, TcpListener
+from packetflow.transports.tcp import TcpListener
 from packetflow.wire.limits import Limits
 
 if TYPE_CHECKING:
@@ -58,12 +58,6 @@ def address_of(transport: Transport) -> str:
     return f"{SCHEMES[transport.kind]}://{transport.address}"
 
 
-def _features(node: Node) -> tuple[str, ...]:
-    """What is offered to clients. Not `idempotency`, although keys outlive the node: what was under way at its end is run
-    again, and `packetflow call --from` promises that an open line is not."""
-    return FEATURES
-
-
 def _limits(node: Node) -> Limits:
     limits = node.config.limits
     return Limits(limits.frame, limits.payload, limits.depth, limits.string, limits.collection)
@@ -72,9 +66,7 @@ def _limits(node: Node) -> Limits:
 def _admin(node: Node) -> Transport:
     path = str(node.data_folder.claim_admin_socket())
     in_flight = node.config.limits.in_flight_session
-    return AdminListener(
-        node.door, node.clock, _limits(node), path=path, in_flight=in_flight, features=_features(node)
-    )
+    return AdminListener(node.door, node.clock, _limits(node), path=path, in_flight=in_flight)
 
 
 def _tcp(node: Node) -> Transport:
@@ -87,7 +79,6 @@ def _tcp(node: Node) -> Transport:
         port=config.tcp.port,
         in_flight=config.limits.in_flight_session,
         connections=config.limits.connections,
-        features=_features(node),
     )
 
 

@@ -41,8 +41,8 @@ from packetflow.otp.errors import CallTimeout
 from packetflow.security.access import Session
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
-from packetflow.wire.codec import Msgpack, Unencodable
-from packetflow.wire.errors import Cancelled, ExecutionFailed, Rejected, RequestError, Timeout, Unavailable
+from packetflow.wire.codec import Msgpack, Unencodable, unsendable
+from packetflow.wire.errors import Cancelled, Rejected, RequestError, Timeout, Unavailable
 from packetflow.wire.values import Metadata
 
 PROGRAM = "packetflow.node.worker:serve"
@@ -207,7 +207,7 @@ class ParentNode(Node):
                         # As on the wire: the classes of a capability's file are another process's own.
                         value = Msgpack(TRUSTED).encode(response.value)
                     except Unencodable as fault:
-                        error = ExecutionFailed(f"the answer of {capability} can't be sent: {fault}")
+                        error = unsendable(f"the answer of {capability}", fault)
                 return {
                     "value": value,
                     "error": None if error is None else error.as_dict(),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.loader import LoadedCapabilities
-from packetflow.capabilities.registry import CapabilitySource
+from packetflow.capabilities.registry import CapabilitySource, digest_of
 
 SUFFIXES = (".toml", ".json")
 
@@ -42,10 +41,7 @@ class PlanSource(CapabilitySource):
 
     def digest(self) -> str:
         """A digest of the files."""
-        digest = hashlib.sha256()
-        for file in self._files():
-            digest.update(file.name.encode() + b"\x00" + file.read_bytes() + b"\x00")
-        return digest.hexdigest()
+        return digest_of(self._files())
 
     def _files(self) -> list[Path]:
         assert self.path is not None

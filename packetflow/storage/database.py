@@ -20,10 +20,10 @@ from greenlet import getcurrent
 
 from packetflow.otp.errors import HubBlocked, OffloadFailed, WrongThread
 from packetflow.otp.threads import get_ident
-from packetflow.storage.errors import StorageUnavailable, cannot_use
+from packetflow.storage.disk import Disk
+from packetflow.storage.errors import StorageUnavailable, cannot_use, closed
 from packetflow.storage.readers import Readers
 from packetflow.storage.schema import Schema
-from packetflow.storage.sqlite import sync_folder
 from packetflow.storage.transaction import Parameters, Row, Transaction
 from packetflow.storage.writer import CLOSED, State, Write, Writer
 from packetflow.wire.errors import Overloaded
@@ -57,9 +57,8 @@ class Database:
         self.path = path
         self._hub: Any = get_hub()
         self._thread = get_ident()
-        self._simulated = getattr(
-            self._hub.loop, "simulated", False
-        )  # then it is written in turns of this thread
+        # In a simulation it is written in turns of this thread.
+        self._simulated = getattr(self._hub.loop, "simulated", False)
         self._limit = queue
         self._changed = changed
         self._seen = "new"
@@ -216,9 +215,7 @@ class Database:
         if get_ident() != self._thread:
             raise WrongThread(f"the database {self.path} belongs to another thread; use System.from_thread")
         if self._closed:
-            raise StorageUnavailable(
-                self.path, "is closed", "ask a node that runs", state="closed", lasting=True
-            )
+            raise closed(self.path)
 
     def _wait(self, write: Write) -> Any:
         if get_ident() != self._thread or self._closed:
@@ -325,4 +322,4 @@ def _keep(part: Path, to: Path) -> None:
     finally:
         os.close(descriptor)
     os.replace(part, to)
-    sync_folder(to.parent)
+    Disk().sync_folder(to.parent)

@@ -67,6 +67,11 @@ def cannot_use(path: Path, error: OSError) -> StorageUnavailable:
     return StorageUnavailable(path, reason, steps.get(word, "check its disk"), state=state)
 
 
+def closed(path: Path) -> StorageUnavailable:
+    """It was closed, and whoever asks now is late."""
+    return StorageUnavailable(path, "is closed", "ask a node that runs", state="closed", lasting=True)
+
+
 def too_new(path: Path, what: str, version: int, known: int) -> StorageUnavailable:
     """Something was written by a later release."""
     return StorageUnavailable(

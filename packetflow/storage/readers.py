@@ -12,7 +12,7 @@ import gevent
 
 from packetflow.otp.errors import PoolFull
 from packetflow.otp.pools.threads import ThreadPool
-from packetflow.storage.errors import StatementFailed, StorageUnavailable
+from packetflow.storage.errors import StatementFailed, StorageUnavailable, closed
 from packetflow.storage.sqlite import open_reader, told
 from packetflow.storage.transaction import Transaction
 from packetflow.wire.errors import Overloaded, RequestError, Timeout
@@ -80,13 +80,13 @@ class Readers:
         connection.set_progress_handler(read.is_given_up, STEPS)
         try:
             if read.given_up:
-                raise self._closed()
+                raise closed(self._path)
             if one_moment:
                 connection.execute("BEGIN /* packetflow */")
             return work(transaction)
         except RequestError as error:
             if read.given_up:  # its caller is gone, or waits while the database is closed
-                raise self._closed() from error
+                raise closed(self._path) from error
             if isinstance(error.__cause__, apsw.ReadOnlyError):
                 raise StatementFailed("a read can't write: give that statement to `write`") from error
             raise
@@ -98,11 +98,6 @@ class Readers:
             if connection.in_transaction:
                 connection.execute("ROLLBACK /* packetflow */")
             self._free.append(connection)
-
-    def _closed(self) -> StorageUnavailable:
-        return StorageUnavailable(
-            self._path, "is closed", "ask a node that runs", state="closed", lasting=True
-        )
 
     def close(self) -> None:
         """End reads under way, and close the files."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from packetflow.storage.disk import Disk
 from packetflow.storage.errors import (
     ConstraintFailed,
     StatementFailed,
@@ -21,9 +22,7 @@ from packetflow.storage.errors import (
 APPLICATION_ID = 0x50464442  # "PFDB": whose file this is
 FORMAT = 1  # of the file as a whole; the parts in it have versions of their own (schema.py)
 KEPT_WAL = 8 << 20  # bytes of the write-ahead log that are kept when it begins anew
-PATIENCE = (
-    5_000  # milliseconds to wait for another program that holds the file (a backup by the sqlite3 command)
-)
+PATIENCE = 5_000  # milliseconds to wait for another program that holds the file, such as a backup by sqlite3
 STATEMENTS = 256  # compiled ones that a connection keeps
 
 RESTORE = "stop the node, move the file and its -wal away and restore a backup"
@@ -133,16 +132,7 @@ def _make(path: Path, vfs: str | None) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Has the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    Disk().sync_folder(path.parent)
 
 
 def _check_format(path: Path, connection: apsw.Connection) -> None:
@@ -216,11 +206,6 @@ def told(path: Path, error: apsw.Error) -> Exception:
             f"a statement inside a transaction can't begin or end one, attach a file or change a setting ({error})"
         )
     return StatementFailed(f"the statement failed, {type(error).__name__}: {error}")
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """Whether an error tells of the file or its disk, and not of the statement."""
-    return isinstance(error, (*DISK_ERRORS, StorageUnavailable))
 
 
 def _close_quietly(connection: Any) -> None:

@@ -36,10 +36,9 @@ from packetflow.transports.http_parsing import (
 from packetflow.transports.http_streams import LINES, Flow
 from packetflow.transports.listener import Door, Listener, listen_tcp, shown_address
 from packetflow.transports.tcp import keep_alive
-from packetflow.wire.codec import Codec, Unencodable
+from packetflow.wire.codec import Codec, Unencodable, unsendable
 from packetflow.wire.errors import (
     STATUS,
-    ExecutionFailed,
     Internal,
     Overloaded,
     RequestError,
@@ -210,7 +209,7 @@ class HttpConnection(Connection):
                 if len(body) > self.listener.limits.frame:
                     error = TooLarge(f"the answer of {name} is too large: {len(body)} bytes")
             except Unencodable as fault:
-                error = ExecutionFailed(f"the answer of {name} can't be sent: {fault}")
+                error = unsendable(f"the answer of {name}", fault)
         if error is not None:
             status = STATUS.get(error.code, 500)
             lines += answers.retry_after(error)

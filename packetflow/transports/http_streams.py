@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from packetflow.transports import http_answers as answers
 from packetflow.transports.http_parsing import ORIGIN, Incoming
 from packetflow.transports.streaming import Outlet, Telling
-from packetflow.wire.codec import Unencodable
-from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
+from packetflow.wire.codec import Unencodable, unsendable
+from packetflow.wire.errors import RequestError, TooLarge
 from packetflow.wire.stream import Progress, Stream
 from packetflow.wire.values import Response
 
@@ -80,7 +80,7 @@ class Flow:
                 self._item(value)
                 count = 1
             except (Unencodable, TooLarge) as fault:
-                error = _unsendable(name, fault)
+                error = unsendable(f"the answer of {name}", fault)
         self.telling.end()
         duration = None if response.trace is None else response.trace.duration
         self.finish(count, error, response.trace_id, duration)
@@ -143,9 +143,3 @@ class Flow:
 
     def _framed(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
-
-
-def _unsendable(name: str, fault: Exception) -> RequestError:
-    if isinstance(fault, TooLarge):
-        return TooLarge(f"the answer of {name} is too large: {fault}", fault.details)
-    return ExecutionFailed(f"the answer of {name} can't be sent: {fault}")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gevent.hub import Waiter, get_hub
 
-from packetflow.otp.errors import PacketFlowError
-from packetflow.wire.codec import Unencodable
-from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
+from packetflow.wire.codec import Unencodable, unsendable
+from packetflow.wire.errors import RequestError, TooLarge
 from packetflow.wire.stream import Making, Progress
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Outlet:
                 try:
                     write(item)
                 except (Unencodable, TooLarge) as fault:
-                    unfit = _unsendable(name, fault)
+                    unfit = unsendable(f"an item of {name}", fault)
                     making.close(unfit)
                     return unfit
                 self._burst += 1
@@ -89,12 +88,6 @@ class Outlet:
         if waiter is not None and self._may_go_on():
             self._waiter = None
             get_hub().loop.run_callback(waiter.switch, None)
-
-
-def _unsendable(name: str, fault: PacketFlowError) -> RequestError:
-    if isinstance(fault, TooLarge):
-        return TooLarge(f"an item of {name} is too large: {fault}", fault.details)
-    return ExecutionFailed(f"an item of {name} can't be sent: {fault}")
 
 
 class Telling:

@@ -22,7 +22,7 @@ from packetflow.transports.listener import (
 )
 from packetflow.transports.streaming import Outlet, Telling
 from packetflow.wire import envelope as messages
-from packetflow.wire.codec import Unencodable
+from packetflow.wire.codec import Unencodable, unsendable
 from packetflow.wire.envelope import (
     CANCEL,
     CREDIT,
@@ -44,7 +44,6 @@ from packetflow.wire.envelope import (
 from packetflow.wire.errors import (
     Cancelled,
     Conflict,
-    ExecutionFailed,
     Internal,
     Overloaded,
     ProtocolError,
@@ -61,6 +60,8 @@ from packetflow.wire.values import NO_METADATA, Metadata, Response
 HELLO_LIMIT = 16 * 1024  # bytes of a frame while the peer has not said hello
 AGAIN = 0.1  # seconds after which a session that has too much in flight may try again
 RETURN = 1.0  # seconds after which another node may have taken this one's place
+# Not `idempotency`, although keys outlive a node: what was under way at its end is run again, and `packetflow call --from`
+# promises that an open line is not.
 FEATURES = ("cancel", "heartbeat", "stream", "progress")
 
 
@@ -201,10 +202,8 @@ class TcpConnection(Connection):
         if error is None:
             try:
                 self.answer(envelope.response(id, response.value, trace_id, duration))
-            except Unencodable as fault:
-                error = ExecutionFailed(f"the answer of {capability} can't be sent: {fault}")
-            except TooLarge as large:
-                error = TooLarge(f"the answer of {capability} is too large: {large}", large.details)
+            except (Unencodable, TooLarge) as fault:
+                error = unsendable(f"the answer of {capability}", fault)
         if error is not None:
             self._fail(id, error, trace_id, duration)
 

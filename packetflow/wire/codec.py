@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgpack
 
 from packetflow.otp.errors import PacketFlowError
-from packetflow.wire.errors import ProtocolError
+from packetflow.wire.errors import ExecutionFailed, ProtocolError, RequestError, TooLarge
 from packetflow.wire.limits import Limits, inspect, too_deep, too_large
 
 # The bytes that open a list or map in msgpack. A frame with fewer of them than the depth allows can't be too deep.
@@ -29,6 +29,13 @@ class Unencodable(PacketFlowError):
     """A value that no message can hold."""
 
     code = "unencodable"
+
+
+def unsendable(what: str, fault: Unencodable | TooLarge) -> RequestError:
+    """The error that a caller gets instead of something that no message can hold, such as `the answer of ticket.open`."""
+    if isinstance(fault, TooLarge):
+        return TooLarge(f"{what} is too large: {fault}", fault.details)
+    return ExecutionFailed(f"{what} can't be sent: {fault}")
 
 
 class Codec(Protocol):

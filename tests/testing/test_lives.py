@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +14,10 @@ from packetflow.otp import kill
 from packetflow.otp.errors import PacketFlowError
 from packetflow.testing import World, explore
 from packetflow.testing.running import run_in_process
+from tests.testing.capabilities import crash, in_thread, wait, wait_async
 
 ROOT = Path(__file__).resolve().parents[2]
 SLACK = 20.0  # seconds beyond its timeout after which a request must have its answer: five for cleaning up, thrice nested
-
-
-@capability("test.wait", timeout=60.0)
-def wait(seconds: float, word: str = "") -> str:
-    """Wait, then give the word back."""
-    gevent.sleep(seconds)
-    return word
-
-
-@capability("test.wait_async", timeout=60.0)
-async def wait_async(seconds: float) -> float:
-    """The same on the loop of coroutines."""
-    await asyncio.sleep(seconds)
-    return seconds
-
-
-@capability("test.in_thread", blocking=True)
-def in_thread(number: int) -> int:
-    """Done where others are not kept waiting."""
-    return number * 2
-
-
-@capability("test.crash")
-def crash(seconds: float) -> int:
-    """It does not go well."""
-    gevent.sleep(seconds)
-    raise ValueError("no oil")
 
 
 @capability("test.relay", timeout=60.0)

@@ -13,33 +13,7 @@ from packetflow import Module, Reject, capability
 from packetflow.otp import SpecError
 from packetflow.testing import Deadlock, Endless, SimulationFailed, World, explore, simulate, simulation
 from packetflow.wire.errors import Rejected, Timeout, Unavailable
-
-
-@capability("test.wait", timeout=60.0)
-def wait(seconds: float, word: str = "") -> str:
-    """Wait, then give the word back."""
-    gevent.sleep(seconds)
-    return word
-
-
-@capability("test.wait_async", timeout=60.0)
-async def wait_async(seconds: float) -> float:
-    """The same on the loop of coroutines."""
-    await asyncio.sleep(seconds)
-    return seconds
-
-
-@capability("test.in_thread", blocking=True)
-def in_thread(number: int) -> int:
-    """Done where others are not kept waiting."""
-    return number * 2
-
-
-@capability("test.crash")
-def crash(seconds: float) -> int:
-    """It does not go well."""
-    gevent.sleep(seconds)
-    raise ValueError("no oil")
+from tests.testing.capabilities import crash, in_thread, wait, wait_async
 
 
 class Odd(Module):

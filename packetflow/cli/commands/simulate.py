@@ -14,6 +14,7 @@ from packetflow.cli.failures import Failure, usage
 from packetflow.cli.invocation import Invocation
 from packetflow.cli.leaf import leaf
 from packetflow.cli.screen.painter import Painter
+from packetflow.cli.screen.progress_line import LiveLine
 from packetflow.cli.screen.table import pad
 from packetflow.cli.screen.units import count, number, seconds
 
@@ -80,16 +81,15 @@ def in_processes(file: Path, seeds: Sequence[int]) -> Iterator[list[Any]]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Progress:
+class Progress(LiveLine):
     """How many seeds are done, on a terminal, from the first second on."""
 
     def __init__(self, run: Invocation, total: int) -> None:
         from packetflow.otp.clock import Clock
 
-        self._err = run.err
+        super().__init__(run.err)
         self._total = total
         self._done = 0
-        self._drawn = False
         self._monotonic = Clock().monotonic
         self._begun = self._monotonic()
         self._wanted = run.err.terminal and not (run.json or run.quiet)
@@ -98,15 +98,7 @@ class Progress:
         """One more is done."""
         self._done += 1
         if self._wanted and self._monotonic() - self._begun >= FIRST:
-            self._err.stream.write(f"\r\x1b[K{number(self._done)} of {count(self._total, 'seed')} done")
-            self._err.flush()
-            self._drawn = True
-
-    def hide(self) -> None:
-        """Takes the line off."""
-        if self._drawn:
-            self._err.stream.write("\r\x1b[K")
-            self._err.flush()
+            self.redraw(f"{number(self._done)} of {count(self._total, 'seed')} done")
 
 
 def show_outcomes(
