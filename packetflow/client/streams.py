@@ -65,6 +65,7 @@ class ClientStream:
         self._timeout = timeout
         self._monotonic = monotonic
         self.count = 0
+        self._closed = False
 
     def __iter__(self) -> Self:
         return self
@@ -72,6 +73,8 @@ class ClientStream:
     def __next__(self) -> Any:
         feed = self._feed
         channel = feed.channel
+        if self._closed:
+            raise StopIteration
         while not feed.items:
             if feed.reply_ is not None:
                 feed.tell()
@@ -142,6 +145,7 @@ class ClientStream:
     def close(self) -> None:
         """Read no more: the node is asked to end it. Twice is as good as once."""
         feed = self._feed
+        self._closed = True
         if feed.reply_ is None and feed.channel is not None:
             feed.channel.abandon(feed, Reply(error=Cancelled("the stream was closed")))
         feed.items.clear()

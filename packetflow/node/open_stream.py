@@ -305,10 +305,10 @@ class OpenStream:
             return
         if self._attached is getcurrent():
             self._end(reason, "closed")
-        elif self._attached is not None:
-            self._door.interrupt(self.call, reason or Cancelled("the stream was closed"))
-        else:
+        elif self._attached is None:
             self._end_alone(reason)
+        elif not isinstance(self.call.interrupt, Cancelled):
+            self._door.interrupt(self.call, reason or Cancelled("the stream was closed"))
 
     def _end_alone(self, reason: RequestError | None) -> None:
         self.attach()
