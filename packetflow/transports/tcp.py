@@ -231,7 +231,7 @@ class TcpConnection(Connection):
             del self.outlets[id]
         if self.closed:
             return
-        told = (making.count, error, response.trace_id, response.trace.duration)
+        told = (outlet.sent, error, response.trace_id, response.trace.duration)
         try:
             answer(envelope.end(id, *told))
         except (Unencodable, TooLarge):

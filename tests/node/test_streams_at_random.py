@@ -177,7 +177,7 @@ class Reading:
 
 
 @settings(
-    max_examples=60,
+    max_examples=200,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -211,7 +211,7 @@ def test_whatever_happens_items_are_a_prefix_and_nothing_is_left(
     for greenlet in greenlets:
         assert greenlet.exception is None, greenlet.exception
     del greenlet, greenlets
-    gc.collect()
+    gc.collect(1)
     until(lambda: not passing.door.streams)
     until(lambda: not listener.connections)
     nothing_is_left(passing.door)
