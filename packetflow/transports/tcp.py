@@ -171,7 +171,9 @@ class TcpConnection(Connection):
             return
         try:
             capability, payload, metadata, intent = read_request(message)
-            told = None if metadata is NO_METADATA else self._telling(id, message, metadata)
+            told = None
+            if metadata is not NO_METADATA and "progress" in (message.get("metadata") or ()):
+                told = self._telling(id, message, metadata)
         except RequestError as refusal:
             self._fail(id, refusal)
             return

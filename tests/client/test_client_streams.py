@@ -12,7 +12,15 @@ import pytest
 
 from packetflow.client import Client
 from packetflow.client.streams import BYTES, MOST, Feed
-from packetflow.errors import Cancelled, ExecutionFailed, NotFound, Timeout, Unavailable, ValidationFailed
+from packetflow.errors import (
+    Cancelled,
+    ExecutionFailed,
+    NotFound,
+    ProtocolError,
+    Timeout,
+    Unavailable,
+    ValidationFailed,
+)
 from packetflow.otp.clock import Clock
 from packetflow.transports.tcp import TcpListener
 from packetflow.wire.limits import Limits
@@ -127,6 +135,13 @@ def test_the_window_never_holds_more_than_its_bytes() -> None:
     assert 0 < (feed.granted + len(feed.items)) * 1000 <= BYTES
     feed.take_item("x", 10 * BYTES)
     assert feed.wanted() == 0
+
+
+def test_a_node_that_sends_more_than_it_may_is_left() -> None:
+    feed = Feed(None, None)
+    feed.take_item("x", 10)
+    with pytest.raises(ProtocolError, match="more items of a stream than were let come"):
+        feed.take_item("y", 10)
 
 
 # ---- its end -----------------------------------------------------------------------------------------------------------------
