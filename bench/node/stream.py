@@ -71,7 +71,7 @@ def main() -> None:
 
     for what, name, target in (
         ("items", "stream: items of one stream", 6.0),
-        ("one", "stream: streams of one item", 3.0),
+        ("one", "stream: streams of one item", 2.0),
     ):
         figure(name, middle(mine, what), middle(theirs, what), "gRPC-python", "1/s", target)
 
