@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -27,6 +28,13 @@ class Echoed(BaseModel):
 def echo(text: str, n: int) -> Echoed:
     """Say it again."""
     return Echoed(text=text, n=n)
+
+
+@capability("bench.items")
+def items(text: str, upto: int) -> Iterator[Echoed]:
+    """Say it again and again."""
+    for number in range(upto):
+        yield Echoed(text=text, n=number)
 
 
 class One(Module):
@@ -52,7 +60,7 @@ def main(hooks: str) -> None:
         )
         kind = {"1": One, "3": Three}[hooks]
         with Node(
-            config, capabilities=[echo], modules=[(f"m{number}", kind) for number in range(10)]
+            config, capabilities=[echo, items], modules=[(f"m{number}", kind) for number in range(10)]
         ) as node:
             print(json.dumps({door["door"]: door["address"] for door in node.status()["doors"]}), flush=True)
             FileObject(sys.stdin, "r").read()

@@ -96,6 +96,11 @@ class Capability:
         self.contract = Contract(function)
         self.streams = self.contract.streams
         self.stream_timeout = stream_timeout
+        if self.streams and blocking:
+            raise DefinitionError(
+                f"{where}: {id} is a generator function and blocking; its items would be made in changing threads, so call a"
+                " blocking capability for each part"
+            )
         if stream_timeout is not None and not (self.streams and stream_timeout > 0):
             raise DefinitionError(
                 f"{where}: stream_timeout {stream_timeout!r} of {id}; expected seconds above 0, of a generator function"

@@ -71,6 +71,8 @@ complete -c packetflow -n 'test (count (__packetflow_complete)) -eq 0' -F
 ASKED: Mapping[tuple[str, str], str] = {
     ("call", "id"): "capability",
     ("call", "fields"): "field",
+    ("stream", "id"): "capability",
+    ("stream", "fields"): "field",
     ("capability show", "id"): "capability",
     ("chain show", "id"): "capability",
     ("module show", "name"): "module",

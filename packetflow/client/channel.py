@@ -418,25 +418,27 @@ class Channel:
                 pending = self.pendings.pop(id, None)
                 if pending is not None:  # else it was given up
                     self._complete(pending, reply_of(message, kind == ERROR))
-        elif kind == STREAM_ITEM:
-            with self._lock:
-                pending = self.pendings.get(message.get("id"))  # type: ignore[arg-type]  # another kind of id is nobody's
-                if pending is not None:
-                    pending.take_item(message.get("payload"), size)
-                    self._open(pending)
-        elif kind == STREAM_END:
-            with self._lock:
-                pending = self.pendings.pop(message.get("id"), None)  # type: ignore[arg-type]
-                if pending is not None:
-                    self._complete(pending, end_of(message))
-        elif kind == PROGRESS:
-            with self._lock:
-                pending = self.pendings.get(message.get("id"))  # type: ignore[arg-type]
-                if pending is not None:
-                    pending.take_progress(message.get("payload"))
-                    self._open(pending)
+        elif kind in (STREAM_ITEM, STREAM_END, PROGRESS):
+            self._dispatch_part(kind, message, size)
         elif kind == GOODBYE:
             self.leaving = True
+
+    def _dispatch_part(self, kind: object, message: dict[str, Any], size: int) -> None:
+        """What comes before an answer, and the end of a stream. Raises ProtocolError for items that nobody let come."""
+        id = message.get("id")
+        with self._lock:
+            pending = self.pendings.get(id) if id.__class__ is int else None
+            if pending is None:  # it was given up
+                return
+            if kind == STREAM_END:
+                del self.pendings[pending.id]
+                self._complete(pending, end_of(message))
+                return
+            if kind == STREAM_ITEM:
+                pending.take_item(message.get("payload"), size)
+            else:
+                pending.take_progress(message.get("payload"))
+            self._open(pending)
 
     def _complete(self, pending: Pending, reply: Reply) -> None:
         """With the lock held."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from packetflow.client.replies import End, Followed, Reply
-from packetflow.wire.errors import Cancelled, RequestError
+from packetflow.wire.errors import Cancelled, ProtocolError, RequestError
 from packetflow.wire.stream import Progress
 
 FIRST = 1  # items that may come before the size of any is known
@@ -34,7 +34,9 @@ class Feed(Followed):
         return bool(self.items) or self.reply_ is not None or self._progress is not None
 
     def take_item(self, item: Any, size: int) -> None:
-        """An item has come."""
+        """An item has come. Raises ProtocolError if it was not let come."""
+        if self.granted <= 0:
+            raise ProtocolError("more items of a stream than were let come")
         self.items.append(item)
         self.granted -= 1
         self.largest = max(size, self.largest * 0.95)
@@ -65,6 +67,7 @@ class ClientStream:
         self._timeout = timeout
         self._monotonic = monotonic
         self.count = 0
+        self._closed = False
 
     def __iter__(self) -> Self:
         return self
@@ -72,6 +75,8 @@ class ClientStream:
     def __next__(self) -> Any:
         feed = self._feed
         channel = feed.channel
+        if self._closed:
+            raise StopIteration
         while not feed.items:
             if feed.reply_ is not None:
                 feed.tell()
@@ -142,6 +147,7 @@ class ClientStream:
     def close(self) -> None:
         """Read no more: the node is asked to end it. Twice is as good as once."""
         feed = self._feed
+        self._closed = True
         if feed.reply_ is None and feed.channel is not None:
             feed.channel.abandon(feed, Reply(error=Cancelled("the stream was closed")))
         feed.items.clear()

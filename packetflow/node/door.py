@@ -434,5 +434,8 @@ class Door(Plans):
             return self.admission.cancel(waiting, error)
         while call.parent is not None and call.parent.greenlet is waiting:
             call = call.parent
+        stream = self.streams.get(call)
+        if isinstance(call.interrupt, Cancelled) or (stream is not None and stream.ended):
+            return True  # it is being ended, and a second blow would strike its cleanup
         self.interrupt(call, error)
         return True

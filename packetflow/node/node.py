@@ -184,7 +184,7 @@ class Node:
         for transport in self.transports:
             transport.stop_accepting()
             transport.announce()
-        self._settle(deadline)
+        self._settle(deadline, unread=False)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
         self.door.admission.cancel_all(Cancelled("the node is stopping"))
@@ -237,9 +237,12 @@ class Node:
         if self.door.end_replaced():
             self._settle(self.clock.monotonic() + shutdown)
 
-    def _settle(self, deadline: float) -> None:
+    def _settle(self, deadline: float, unread: bool = True) -> None:
+        """unread: also for streams in this process that nobody reads at this moment, which may be who waits here."""
         current = gevent.getcurrent()
         pending = {call for call in self.door.active() if call.greenlet is not current}
+        if not unread:
+            pending = {call for call in pending if call.greenlet is not None or call.session.door != "local"}
         while pending and self.clock.monotonic() < deadline:
             gevent.sleep(SETTLE_TICK)
             pending &= set(self.door.active())

@@ -62,6 +62,7 @@ class OpenStream:
         "first",
         "open",
         "reason",
+        "since",
     )
 
     def __init__(self, door: Streams, call: Context, items: Iterator[Any]) -> None:
@@ -91,6 +92,7 @@ class OpenStream:
         self.first: float | None = None
         self.error: RequestError | None = None
         self.reason = ""
+        self.since = call.stamps[-1]  # when the item under way was asked for
 
     def __repr__(self) -> str:
         return f"{self.call.route.id} (trace {self.call.id[:8]})"
@@ -112,6 +114,7 @@ class OpenStream:
         if call.parent is None:
             self._admitted = True
             door.admission.reserve()
+        set_field(call, "deadline", self._bounded(call.deadline))
         self._head = next(self._items, ABSENT)
         if self._head is not ABSENT:
             self.first = door.monotonic() - call.stamps[0]
@@ -187,7 +190,8 @@ class OpenStream:
         """The next item. Raises StopIteration after the last one, and the RequestError that ended the stream."""
         if self.ended:
             self._raise_end()
-        set_field(self.call, "deadline", self._bounded(self._door.monotonic() + self._limit))
+        now = self.since = self._door.monotonic()
+        set_field(self.call, "deadline", self._bounded(now + self._limit))
         self._resting = False
         item = self._head
         try:
@@ -305,10 +309,10 @@ class OpenStream:
             return
         if self._attached is getcurrent():
             self._end(reason, "closed")
-        elif self._attached is not None:
-            self._door.interrupt(self.call, reason or Cancelled("the stream was closed"))
-        else:
+        elif self._attached is None:
             self._end_alone(reason)
+        elif not isinstance(self.call.interrupt, Cancelled):
+            self._door.interrupt(self.call, reason or Cancelled("the stream was closed"))
 
     def _end_alone(self, reason: RequestError | None) -> None:
         self.attach()

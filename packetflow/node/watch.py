@@ -69,10 +69,15 @@ class Watch:
         """The request whose stage at hand has taken that long itself: a greenlet may have done thousands of quick ones."""
         call = self._call()
         now = self._monotonic()
-        while call is not None and now - call.stamps[-1] < self._limit:
+        while call is not None and now - self._since(call) < self._limit:
             outer = call.parent
             call = outer if outer is not None and outer.greenlet is call.greenlet else None
         return call
+
+    def _since(self, call: Context) -> float:
+        """When the stage at hand began; of a stream, when its item was asked for."""
+        stream = self._door.streams.get(call)
+        return stream.since if stream is not None and stream.open else call.stamps[-1]
 
     def _who(self) -> str | None:
         call = self._call()

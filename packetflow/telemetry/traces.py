@@ -79,7 +79,7 @@ class Traces:
             "tenant": call.tenant,
             "door": call.session.door,
             "started": self.started(call),
-            "outcome": "ok" if call.error is None else call.error.code,
+            "outcome": outcome_of(call),
             "duration": call.duration,
         }
 
@@ -143,6 +143,16 @@ def _masked(notes: Any, values: bool) -> list[tuple[int, str, Any]]:
             ]
         shown.append((place, what, detail))
     return shown
+
+
+def outcome_of(call: Any) -> str:
+    """`ok`, the error's code, or `streaming` for a stream that has not come to its end."""
+    if call.error is not None:
+        code: str = call.error.code
+        return code
+    stages = call.stages
+    under_way = len(call.stamps) == len(stages) and stages[-1].kind == "stream"
+    return "streaming" if under_way else "ok"
 
 
 def quantile(ordered: list[float], share: float) -> float | None:

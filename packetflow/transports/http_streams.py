@@ -74,7 +74,7 @@ class Flow:
             self._connection.send_late(AHEAD)
             outlet = Outlet(self._connection, None)
             error = outlet.send(value.making, name, self._item)
-            count = value.making.count
+            count = outlet.sent
         elif error is None:
             try:
                 self._item(value)

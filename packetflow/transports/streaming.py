@@ -24,13 +24,14 @@ class Outlet:
     It belongs to the greenlet that runs `send`; everything else is called by the hub.
     """
 
-    __slots__ = ("_burst", "_connection", "_credit", "_waiter")
+    __slots__ = ("_burst", "_connection", "_credit", "_waiter", "sent")
 
     def __init__(self, connection: Connection, credit: int | None) -> None:
         self._connection = connection
         self._credit = credit
         self._burst = 0
         self._waiter: Waiter[None] | None = None
+        self.sent = 0  # items
 
     def send(self, making: Making, name: str, write: Callable[[Any], None]) -> RequestError | None:
         """Make and write items until the stream has ended. Returns the error that ended it, None after its last item."""
@@ -47,6 +48,7 @@ class Outlet:
                     making.close(unfit)
                     return unfit
                 self._burst += 1
+                self.sent += 1
                 if self._credit is not None:
                     self._credit -= 1
         except StopIteration:

@@ -172,7 +172,9 @@ class TcpConnection(Connection):
             return
         try:
             capability, payload, metadata, intent = read_request(message)
-            told = None if metadata is NO_METADATA else self._telling(id, message, metadata)
+            told = None
+            if metadata is not NO_METADATA and "progress" in (message.get("metadata") or ()):
+                told = self._telling(id, message, metadata)
         except RequestError as refusal:
             self._fail(id, refusal)
             return
@@ -230,7 +232,7 @@ class TcpConnection(Connection):
             del self.outlets[id]
         if self.closed:
             return
-        told = (making.count, error, response.trace_id, response.trace.duration)
+        told = (outlet.sent, error, response.trace_id, response.trace.duration)
         try:
             answer(envelope.end(id, *told))
         except (Unencodable, TooLarge):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -121,6 +122,36 @@ def by_star(*names: str) -> str:
     return " ".join(names)
 
 
+def generates() -> list[int]:  # type: ignore[misc]
+    """Give one after another."""
+    yield 1
+
+
+def generates_nothing_known() -> Iterator:  # type: ignore[type-arg]
+    """Give one after another."""
+    yield 1
+
+
+async def generates_async() -> Iterator[int]:  # type: ignore[misc]
+    """Give one after another."""
+    yield 1
+
+
+def takes_what_is_sent() -> Generator[int, str, None]:
+    """Give one after another."""
+    yield 1
+
+
+def returns_an_iterator() -> Iterator[int]:
+    """Give one after another."""
+    return iter([1])
+
+
+def counts() -> Iterator[int]:
+    """Count."""
+    yield 1
+
+
 def odd_type(name: list[object.__class__]) -> str:  # type: ignore[valid-type, name-defined]
     """Be silent."""
     return ""
@@ -142,6 +173,14 @@ def fine(name: str) -> str:
         (no_return, {}, "no return type"),
         (unknown_type, {}, "Nowhere"),
         (by_star, {}, "variadic positional"),
+        (generates, {}, "expected the type of its items, such as -> Iterator[int]"),
+        (generates_nothing_known, {}, "expected the type of its items, such as -> Iterator[int]"),
+        (generates_async, {}, "expected the type of its items, such as -> AsyncIterator[int]"),
+        (takes_what_is_sent, {}, "nothing is sent to a stream"),
+        (returns_an_iterator, {}, "has no yield"),
+        (counts, {"blocking": True}, "is a generator function and blocking"),
+        (counts, {"stream_timeout": 0}, "stream_timeout 0 of shop.it"),
+        (fine, {"stream_timeout": 5}, "stream_timeout 5 of shop.it"),
         (silent, {}, "docstring"),
         (fine, {"id": "Fine"}, "expected a dotted lower-case name"),
         (fine, {"id": "fine"}, "expected a dotted lower-case name"),
@@ -170,3 +209,39 @@ def test_a_resource_must_be_a_generator_function() -> None:
 
 def test_a_capability_can_be_defined_without_the_decorator() -> None:
     assert Capability("shop.fine", fine).contract.field_names == ["name"]
+
+
+def test_a_generator_function_provides_its_items() -> None:
+    def checked(function: Any) -> Any:
+        found = capability("shop.it")(function).__packetflow_capability__
+        assert found.streams
+        return found.contract
+
+    def plain() -> Iterator[int]:
+        """Count."""
+        yield 1
+
+    def full() -> Generator[int, None, None]:
+        """Count."""
+        yield 1
+
+    async def later() -> AsyncIterator[int]:
+        """Count."""
+        yield 1
+
+    for function in (plain, full, later):
+        contract = checked(function)
+        assert contract.provides["type"] == "integer"
+        assert contract.validate_output("5") == 5
+    assert not capability("shop.it")(fine).__packetflow_capability__.streams  # type: ignore[attr-defined]
+
+
+def test_a_generator_behind_another_decorator_streams_too() -> None:
+    def noted(function: Any) -> Any:
+        @functools.wraps(function)
+        def inner(*positional: Any, **named: Any) -> Any:
+            return function(*positional, **named)
+
+        return inner
+
+    assert capability("shop.it")(noted(counts)).__packetflow_capability__.streams

@@ -25,6 +25,8 @@ def test_ids_come_from_the_node(desk: Desk) -> None:
         "ticket.open",
         "ticket.reply",
     ]
+    assert completed(desk, "stream", "ticket.e") == ["ticket.export"]
+    assert "upto=" in completed(desk, "stream", "work.count", "")
     assert completed(desk, "module", "show", "") == ["rate_limit"]
     assert "last" in completed(desk, "trace", "")
     assert completed(desk, "call", "ticket.open", "cu") == ["customer_id="]

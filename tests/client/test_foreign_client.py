@@ -10,6 +10,11 @@ from typing import Any
 import msgpack
 import pytest
 
+from packetflow.otp.clock import Clock
+from packetflow.transports.tcp import TcpListener
+from packetflow.wire.limits import Limits
+from tests.node.passing import Passing
+from tests.node.streaming import up
 from tests.transports.small_door import ServedThread
 
 
@@ -94,6 +99,27 @@ def test_it_gets_answers_in_any_order(client: ForeignClient, node: ServedThread)
     assert client.end(quick)["payload"] == {"n": 1}
     node.do(lambda: node.door.release("w"))
     assert client.end(slow)["payload"] == "w"
+
+
+def test_it_reads_a_stream_as_it_lets_the_items_come() -> None:
+    def make(_: Any) -> TcpListener:
+        return TcpListener(Passing([up], door="tcp").door, Clock(), Limits(), port=0, sweep=0.02)
+
+    with ServedThread(make) as served:
+        client = ForeignClient(served.address)
+        id = client.begin("count.up", {"upto": 3}, credit=1)
+        items = []
+        while (message := client.read())["type"] == "stream_item":
+            assert message["id"] == id
+            items.append(message["payload"])
+            client.write({"type": "credit", "id": id, "payload": {"items": 1}})
+        assert items == [0, 1, 2]
+        assert (message["type"], message["payload"]) == ("stream_end", {"items": 3})
+        id = client.begin("count.up", {"upto": 3}, credit=1)
+        assert client.read()["payload"] == 0
+        client.write({"type": "cancel", "id": id})
+        assert client.read()["payload"]["error"]["code"] == "cancelled"
+        client.close()
 
 
 def test_it_cancels_and_beats(client: ForeignClient) -> None:

@@ -34,7 +34,7 @@ def passing() -> Iterator[Passing]:
 
 
 def nothing_is_left(door: Any) -> None:
-    gc.collect()
+    gc.collect(1)
     until(lambda: not door.streams)
     until(lambda: not door.in_flight)
     assert door.admission._reserved == 0
@@ -164,7 +164,7 @@ def test_letting_it_go_closes_it(passing: Passing) -> None:
     stream = open_up(passing, upto=10)
     next(stream)
     del stream
-    gc.collect()
+    gc.collect(1)
     until(lambda: "end" in did)
 
 
@@ -187,7 +187,7 @@ def test_a_reader_that_dies_between_two_items_ends_it(passing: Passing) -> None:
     gevent.sleep(0)
     reader.kill()
     del reader
-    gc.collect()
+    gc.collect(1)
     until(lambda: did[-1] == "end")
 
 
@@ -291,7 +291,7 @@ def test_a_reader_that_asks_for_nothing_more_loses_it(passing: Passing) -> None:
     passing.door.patience = 0.05
     stream = open_up(passing, upto=3)
     until(lambda: "end" in did)
-    with pytest.raises(Timeout, match=r"nobody asked for the next item within 0.05 s"):
+    with pytest.raises(Timeout, match=r"nobody asked for the next item within 0\.05 s"):
         next(stream)
 
 
@@ -411,6 +411,13 @@ def test_the_trace_says_why_it_ended_early(passing: Passing, end: str, word: str
     assert data["outcome"] == ("ok" if end == "close" else word)
 
 
+def test_the_trace_of_an_open_stream_says_so(passing: Passing) -> None:
+    response = passing("count.up", upto=3)
+    assert passing.traces.row(response.trace)["outcome"] == "streaming"
+    list(response.value)
+    assert passing.traces.row(response.trace)["outcome"] == "ok"
+
+
 def test_an_open_stream_is_among_the_active_requests(passing: Passing) -> None:
     stream = open_up(passing, upto=3)
     assert [call.capability for call in passing.door.active()] == ["count.up"]
@@ -442,13 +449,25 @@ def test_a_drain_lets_a_stream_go_on_to_its_end() -> None:
     event = Event()
     node = Node(capabilities=[waiting_at(event)]).start()
     stream = node.call("count.waiting")
-    next(stream)
+    reader = gevent.spawn(list, stream)
+    until(lambda: stream.count == 1)
     stopping = gevent.spawn(node.stop, 20)
     until(lambda: not node.door.open)
     assert node.request("count.waiting").error is not None
     event.set()
-    assert list(stream) == [1]
+    assert reader.get(timeout=10) == [0, 1]
     stopping.get(timeout=10)
+
+
+def test_a_program_that_leaves_its_node_with_a_stream_half_read_does_not_wait_for_itself() -> None:
+    with Node(capabilities=[streaming.up]) as node:
+        stream = node.call("count.up", {"upto": 10})
+        next(stream)
+        begun = node.clock.monotonic()
+    assert node.clock.monotonic() - begun < node.config.timeouts.drain / 2
+    assert did[-1] == "end"
+    with pytest.raises(Cancelled, match="the node is stopping"):
+        next(stream)
 
 
 def test_a_drain_whose_time_is_over_ends_streams_as_cancelled() -> None:

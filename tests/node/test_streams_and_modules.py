@@ -1,4 +1,4 @@
-"""What modules see of streams: the head by `handle_response`, each item by `handle_item`."""
+"""What modules see of a stream: its head once, each item if they ask for it; no less than they have to (design ruling 5)."""
 
 from __future__ import annotations
 

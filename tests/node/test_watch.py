@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
 
 from packetflow import Context, Module, Node, Request, capability
-from packetflow.errors import SpecError
+from packetflow.errors import ExecutionFailed, SpecError
 from packetflow.node.config import NodeConfig
 from packetflow.node.config.schema import TimeoutsSection
 from packetflow.otp import Watchdog
@@ -118,6 +119,38 @@ def test_of_many_quick_requests_none_is_to_blame(tmp_path: Any) -> None:
         for _ in range(2000):
             assert node.call("held.quick") == 1
         assert node.stats()["hub"]["broken"] == 0
+
+
+@capability("held.items")
+def items(quick: bool) -> Iterator[int]:
+    """Give items; the third is never made, if they are not to be quick."""
+    number = 0
+    while number < 2 or quick:
+        yield number
+        number += 1
+    forever()
+
+
+def test_a_stream_whose_item_is_never_made_ends_and_its_reader_goes_on(tmp_path: Any) -> None:
+    with Node(config(tmp_path, 0.1), capabilities=[items]) as node:
+        stream = node.call("held.items", {"quick": False})
+        assert [next(stream), next(stream)] == [0, 1]
+        with pytest.raises(ExecutionFailed, match="held the hub"):
+            next(stream)
+        gevent.sleep(0)
+        assert node.door.in_flight == {}
+        assert node.door.streams == {}
+
+
+def test_of_many_quick_items_none_is_to_blame(tmp_path: Any) -> None:
+    with Node(config(tmp_path, 0.1), capabilities=[items]) as node:
+        stream = node.call("held.items", {"quick": True})
+        while not node.stats()["hub"]["blocked"]:
+            next(stream)
+        for _ in range(2000):
+            next(stream)
+        assert node.stats()["hub"]["broken"] == 0
+        stream.close()
 
 
 def test_who_asks_without_end_is_to_blame_and_not_who_is_asked(tmp_path: Any) -> None:

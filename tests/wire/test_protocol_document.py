@@ -9,18 +9,24 @@ from typing import Any
 
 import pytest
 
+from packetflow.transports.tcp import FEATURES
 from packetflow.wire.envelope import (
     TYPES,
     JsonEnvelope,
     MsgpackEnvelope,
+    credit,
     goodbye,
     hello,
+    progress,
+    read_credit,
     read_hello,
     read_request,
+    wants_progress,
     welcome,
 )
-from packetflow.wire.errors import STATUS, RateLimited, Unavailable
+from packetflow.wire.errors import STATUS, Cancelled, RateLimited, Unavailable
 from packetflow.wire.limits import Limits
+from packetflow.wire.stream import Progress, progress_from_dict
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 VECTORS: dict[str, tuple[dict[str, Any], bytes, bytes]] = {
@@ -78,3 +84,24 @@ def test_the_readers_understand_them() -> None:
 def test_the_table_of_errors_is_the_codes_table() -> None:
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", TEXT, re.MULTILINE))
     assert {code: int(status) for code, status in rows.items()} == STATUS
+
+
+def test_streams_are_written_and_read_as_documented() -> None:
+    item, end = VECTORS["an item"], VECTORS["the end of a stream"]
+    error = Cancelled("cancelled by the caller")
+    for envelope, place in ((MSGPACK, 1), (JSON, 2)):
+        assert envelope.item(3, item[0]["payload"]) == item[place]
+        assert envelope.end(3, 2, None, TRACE, 0.00125) == end[place]
+        assert envelope.end(3, 1, error, TRACE, 0.00125) == VECTORS["an end by an error"][place]
+    assert credit(3, 16) == VECTORS["credit"][0]
+    assert read_credit(VECTORS["credit"][0]) == 16
+    assert progress(3, Progress(1, 2, "tickets")) == VECTORS["progress"][0]
+    assert progress_from_dict(VECTORS["progress"][0]["payload"]) == Progress(1, 2, "tickets")
+    _, _, metadata, _ = read_request(VECTORS["a request for a stream"][0])
+    assert metadata.credit == 2
+    assert wants_progress(VECTORS["a request for a stream"][0])
+
+
+def test_the_offered_features_are_the_documented_ones() -> None:
+    (listed,) = re.findall(r"Now there are (.*?)\(the node", TEXT, re.DOTALL)
+    assert re.findall(r"`(\w+)`", listed) == [*FEATURES, "idempotency"]

@@ -67,8 +67,8 @@ def outcome_text(outcome: Any) -> str:
 
 
 def outcome_style(outcome: Any) -> Sequence[str]:
-    """Green and red beside the words."""
-    return ("green",) if outcome == "ok" else ("red",)
+    """Green and red beside the words; what is under way has none."""
+    return ("green",) if outcome == "ok" else () if outcome == "streaming" else ("red",)
 
 
 def show_trace(out: Painter, trace: Mapping[str, Any], now: datetime) -> None:

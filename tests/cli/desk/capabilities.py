@@ -82,6 +82,15 @@ def count(
             file.write("-1\n")
 
 
+@capability("work.steps", tags=["work"])
+def steps(count: int, context: Context, seconds: float = 0.0) -> int:
+    """Work in steps, and tell how far it is."""
+    for number in range(count):
+        context.progress(number, count, "stepping")
+        gevent.sleep(seconds)
+    return count
+
+
 @capability("ticket.reply", tags=["ticket"])
 def reply(ticket_id: str, text: str) -> str:
     """Answer a ticket."""
