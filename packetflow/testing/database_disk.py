@@ -20,6 +20,7 @@ import apsw
 from gevent.monkey import get_original
 
 _sleep: Callable[[float], None] = get_original("time", "sleep")
+_allocate_lock: Callable[[], Any] = get_original("_thread", "allocate_lock")
 
 SECTOR = 512  # bytes that are written whole or not at all
 _numbers = itertools.count(1)  # SQLite keeps file systems by name for the whole process
@@ -52,6 +53,8 @@ class Disk(apsw.VFS):
         self.room: int | None = None
         self.operations = 0  # writes, cuts and syncs so far
         self.powered = True
+        # An operation is done or not when the power is cut by another thread: a sync that was under way has not succeeded.
+        self.lock = _allocate_lock()
         self._cut_at: int | None = None
         self._chance: Random | None = None
         self._unsynced: dict[str, list[_Change]] = {}
@@ -59,10 +62,11 @@ class Disk(apsw.VFS):
     def cut_power(self, after: int = 0, chance: Random | None = None) -> None:
         """Cut the power at the operation that comes after so many others; 0: now. All that was not synced is lost, or with
         a chance each sector of it for itself; a write that is under way is torn likewise."""
-        self._chance = chance
-        self._cut_at = self.operations + after
-        if not after:
-            self._lose()
+        with self.lock:
+            self._chance = chance
+            self._cut_at = self.operations + after
+            if not after:
+                self._lose()
 
     def restore_power(self) -> None:
         """What is on the disk can be used again, by who opens it anew."""
@@ -90,9 +94,10 @@ class Disk(apsw.VFS):
 
     def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802
         """Remove a file."""
-        self.check()
-        self._unsynced.pop(name, None)
-        super().xDelete(name, sync)
+        with self.lock:
+            self.check()
+            self._unsynced.pop(name, None)
+            super().xDelete(name, sync)
 
     # ---- what its files tell it ------------------------------------------------------------------------------------------
 
@@ -163,31 +168,36 @@ class _File(apsw.VFSFile):
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
         disk = self._disk
-        size = self.xFileSize()
-        if disk.room is not None:
-            growth = offset + len(data) - size
-            if growth > disk.room:
-                raise apsw.FullError("the disk is full")
-            disk.room -= max(0, growth)
-        before = super().xRead(min(len(data), size - offset), offset) if offset < size else b""
-        change = _Change(offset, before, size, bytes(data))
-        if self._name is not None and disk.powered:
-            disk.changed(self._name, change)  # before the power may be cut: so it is torn
-        disk.operate()
-        super().xWrite(data, offset)
+        with disk.lock:
+            size = self.xFileSize()
+            if disk.room is not None:
+                growth = offset + len(data) - size
+                if growth > disk.room:
+                    raise apsw.FullError("the disk is full")
+                disk.room -= max(0, growth)
+            before = super().xRead(min(len(data), size - offset), offset) if offset < size else b""
+            change = _Change(offset, before, size, bytes(data))
+            if self._name is not None and disk.powered:
+                disk.changed(self._name, change)  # before the power may be cut: so it is torn
+            disk.operate()
+            super().xWrite(data, offset)
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
-        now = self.xFileSize()
-        if size < now and self._name is not None and self._disk.powered:
-            before = super().xRead(now - size, size)
-            self._disk.changed(self._name, _Change(size, before, now, None))
-        self._disk.operate()
-        super().xTruncate(size)
+        disk = self._disk
+        with disk.lock:
+            now = self.xFileSize()
+            if size < now and self._name is not None and disk.powered:
+                before = super().xRead(now - size, size)
+                disk.changed(self._name, _Change(size, before, now, None))
+            disk.operate()
+            super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        if self._disk.delay:
-            _sleep(self._disk.delay)
-        self._disk.operate()
-        super().xSync(flags)
-        if self._name is not None:
-            self._disk.synced(self._name)
+        disk = self._disk
+        if disk.delay:
+            _sleep(disk.delay)
+        with disk.lock:
+            disk.operate()
+            super().xSync(flags)
+            if self._name is not None:
+                disk.synced(self._name)
