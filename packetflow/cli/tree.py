@@ -87,6 +87,15 @@ SECTIONS = (
                 default="show",
                 takes="ID or last",
             ),
+            "dead-letter": Branch(
+                "what failed for good",
+                {
+                    "list": Leaf(HERE + "dead_letter:list_", "all of them, the newest first"),
+                    "show": Leaf(HERE + "dead_letter:show", "one in full: what it holds, and why"),
+                    "replay": Leaf(HERE + "dead_letter:replay", "does it again"),
+                    "remove": Leaf(HERE + "dead_letter:remove", "forgets one"),
+                },
+            ),
         },
     ),
     Section(

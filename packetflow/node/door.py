@@ -243,6 +243,10 @@ class Door(Plans):
             raise foreign
         return response
 
+    def new_id(self) -> str:
+        """128 random bits in lower hex; in a simulation the seed's."""
+        return f"{self._number(128):032x}"
+
     # ---- what does not go the usual way -------------------------------------------------------------------------------
 
     def _once(

@@ -28,13 +28,16 @@ from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.letters import Letters
 from packetflow.node.listeners import address_of
+from packetflow.node.publisher import Events
 from packetflow.node.reloading import Reloading
 from packetflow.node.routes import Routes
 from packetflow.node.stores import Stores
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
+from packetflow.node.system.dead_letters import dead_letter_functions
 from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
@@ -130,9 +133,11 @@ class Node:
         self._data_folder: DataFolder | None = None
         self._started: float | None = None
         self._started_utc = ""
+        self.events = Events(self.system, self.door.new_id, lambda: self.stores.outbox)
+        self.letters = Letters(self)
         self.changing = Changing(self)
         self._reloading = Reloading(self)
-        self.own_capabilities = tuple(system_capabilities(self))
+        self.own_capabilities = tuple(system_capabilities(self, dead_letter_functions(self.letters)))
         self._stopped = Event()
         self._stopping = False
 
@@ -163,7 +168,14 @@ class Node:
             raise
         self._started = self.clock.monotonic()
         self._started_utc = self.clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if self.stores.has_file:
+            self.events.look()  # what an earlier life of the node could not publish any more
         return self
+
+    @property
+    def has_started(self) -> bool:
+        """Whether `start` has come to its end."""
+        return self._started is not None
 
     def more_children(self) -> list[ChildSpec]:
         """What stands in the tree of this kind of node between the modules and the doors."""

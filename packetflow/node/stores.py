@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from packetflow.node.config.schema import StorageSection
     from packetflow.node.system import shapes
     from packetflow.storage.database import Database
+    from packetflow.storage.dead_letters import DeadLetter, DeadLetters
     from packetflow.storage.idempotency import IdempotencyKeys
+    from packetflow.storage.outbox import Outbox
+    from packetflow.storage.transaction import Transaction
     from packetflow.storage.writer import State
 
 FILE = "node.db"
@@ -36,6 +39,8 @@ class Stores:
         self._database: Database | None = None
         self._closed = False
         self._keys: IdempotencyKeys | None = None
+        self._dead_letters: DeadLetters | None = None
+        self._outbox: Outbox | None = None
         self._pruned = clock.monotonic()
         self.on_due: Callable[[], object] = _nothing
 
@@ -67,6 +72,61 @@ class Stores:
 
                 self._keys = MemoryKeys(self._clock, seconds)
         return self._keys
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Where what failed for good is kept."""
+        self._look()
+        if self._dead_letters is None:
+            seconds = self._settings.dead_letters
+            if self.lasting:
+                from packetflow.storage.dead_letters import DatabaseDeadLetters
+
+                self._dead_letters = DatabaseDeadLetters(self.database, self._clock, seconds)
+            else:
+                from packetflow.storage.dead_letters import MemoryDeadLetters
+
+                self._dead_letters = MemoryDeadLetters(self._clock, seconds)
+        return self._dead_letters
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where events wait to be published."""
+        self._look()
+        if self._outbox is None:
+            if self.lasting:
+                from packetflow.storage.outbox import DatabaseOutbox
+
+                self._outbox = DatabaseOutbox(self.database, self._clock)
+            else:
+                from packetflow.storage.outbox import MemoryOutbox
+
+                self._outbox = MemoryOutbox(self._clock)
+        return self._outbox
+
+    def bury(self, event: str, letter: DeadLetter) -> None:
+        """Take an event out of the outbox and keep a dead letter instead: both or neither. Raises StorageUnavailable."""
+        outbox, letters = self.outbox, self.dead_letters
+        if not self.lasting:
+            letters.put(letter)
+            outbox.delivered([event])
+            return
+        from packetflow.storage import dead_letters
+        from packetflow.storage import outbox as outboxes
+
+        for schema in (dead_letters.SCHEMA, outboxes.SCHEMA):
+            self.database.prepare(schema)
+
+        def work(transaction: Transaction) -> None:
+            letters.put(letter, transaction)
+            outbox.delivered([event], transaction)
+
+        self.database.write(work)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether anything was ever stored here: else there is nothing to look for."""
+        return self.lasting and self._folder is not None and (self._folder / FILE).exists()
 
     def _look(self) -> None:
         # No timer: what nobody uses does not grow.
@@ -100,8 +160,9 @@ class Stores:
 
     def prune(self) -> None:
         """Forget what is too old. Raises StorageUnavailable."""
-        if self._keys is not None:
-            self._keys.prune()
+        for part in (self._keys, self._dead_letters, self._outbox):
+            if part is not None:
+                part.prune()
 
     def close(self) -> None:
         """Finish what is to be written, and close the file. Twice is once."""

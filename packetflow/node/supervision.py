@@ -3,6 +3,7 @@
 Node                          one_for_one
 ├─ telemetry                  its loss costs log lines of the runtime, nothing else
 ├─ storage                    holds the data folder and what is stored in it
+├─ publisher                  gives the outbox's events to who subscribed
 └─ core                       rest_for_one
    ├─ capabilities            the registry: what is served
    ├─ intelligence            one_for_all
@@ -21,6 +22,7 @@ from packetflow.intelligence.loader import shipped
 from packetflow.intelligence.registry import ModuleRegistry, Surroundings
 from packetflow.node.listeners import listeners
 from packetflow.node.parts import Storage, Telemetry
+from packetflow.node.publisher import PUBLISHER, Publisher
 from packetflow.node.view import tree_row
 from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, StartFailed, Supervisor
 from packetflow.otp import tree as tree_of
@@ -49,11 +51,20 @@ def start_tree(node: Node) -> Ref:
         node.log,
         id="storage",
     )
+    publisher = ChildSpec(
+        Publisher,
+        lambda: node.stores,
+        node.events.subscriptions,
+        node.log,
+        lambda: node.has_started,
+        id=PUBLISHER,
+        name=PUBLISHER,
+    )
     try:
         return Supervisor.start(
             [
                 ChildSpec(Telemetry, node.log, id="telemetry"),
-                *([storage] if node.holds_folder else []),
+                *([storage, publisher] if node.holds_folder else []),
                 Supervisor.child(core, id="core", strategy="rest_for_one"),
             ],
             name=name,

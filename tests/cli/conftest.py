@@ -114,6 +114,27 @@ class Desk(Cli):
         return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
+def put_dead_letter(desk: Desk, id: str = "dead" * 8) -> None:
+    """A request of the desk that failed for good."""
+    from packetflow.otp.clock import Clock
+    from packetflow.storage.database import Database
+    from packetflow.storage.dead_letters import DatabaseDeadLetters, DeadLetter
+
+    body = {"payload": {"customer_id": "C-1", "text": "hi"}, "patterns": ["ticket.*"]}
+    letter = DeadLetter(
+        id,
+        "request",
+        "ticket.open",
+        body,
+        "unavailable",
+        "the mail server is away",
+        principal="ana",
+        origin="a test",
+    )
+    with Database(desk.folder / "run" / "node.db") as database:
+        DatabaseDeadLetters(database, Clock()).put(letter)
+
+
 def until(condition: Any, seconds: float = 20.0) -> None:
     """Waits for a condition, and fails if it does not come."""
     end = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from packetflow.cli.lazy import LazyGroup
 from packetflow.cli.leaf import EVERYWHERE, LeafCommand
 from packetflow.cli.tree import root
 
-from .conftest import Cli, Desk
+from .conftest import Cli, Desk, put_dead_letter
 
 WORLD = Path(__file__).resolve().parents[2] / "examples" / "simulation" / "two_desks.py"
 
@@ -31,6 +31,9 @@ WORDS = {
     "module disable": ["rate_limit", "--dry-run"],
     "module reload": ["rate_limit", "--dry-run"],
     "module restart": ["rate_limit", "--dry-run"],
+    "dead-letter show": ["dead"],
+    "dead-letter replay": ["dead"],
+    "dead-letter remove": ["dead", "--yes"],
     "stop": ["--dry-run"],
     "completion": ["bash"],
     "init": ["made", "--dry-run"],
@@ -98,6 +101,15 @@ def test_the_help_fits_a_narrow_terminal(path: str, command: LeafCommand) -> Non
     context = click.Context(command, info_name=f"packetflow {path}", terminal_width=60)
     own = [line for line in command.get_help(context).splitlines() if not line.startswith("  packetflow ")]
     assert max(len(line) for line in own) <= 60
+
+
+@pytest.fixture(autouse=True)
+def a_dead_letter(request: pytest.FixtureRequest) -> None:
+    """The desk has one for each command that needs it."""
+    arguments = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if "desk" in request.fixturenames and str(arguments.get("path")).startswith("dead-letter "):
+        desk: Desk = request.getfixturevalue("desk")
+        put_dead_letter(desk)
 
 
 def parts(path: str) -> list[str]:

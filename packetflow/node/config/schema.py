@@ -195,9 +195,10 @@ class StorageSection(Section):
     idempotency_keys: Duration = Field(
         default=24 * 3600.0, description="How long the answer to a request with an idempotency key is kept."
     )
-    queue: Count = Field(
-        default=10_000, description="Most writes that wait for the disk; more are `overloaded`."
+    dead_letters: Duration = Field(
+        default=30 * 86_400.0, description="How long what failed for good is kept."
     )
+    queue: Count = Field(default=10_000, description="Writes that wait for the disk; more are `overloaded`.")
 
 
 class CapabilityEntry(Section):

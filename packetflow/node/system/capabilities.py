@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
@@ -77,9 +77,9 @@ Name = Annotated[str, Field(description="The module's name in the chain.", max_l
 DryRun = Annotated[bool, Field(description="Only check, and say what would be.")]
 
 
-def system_capabilities(node: View) -> list[Capability]:
-    """The capabilities through which this node is seen and changed."""
-    functions = [*_seeing(node), *_flows(node), *_tracing(node), *_changing(node)]
+def system_capabilities(node: View, more: Iterable[Callable[..., Any]] = ()) -> list[Capability]:
+    """The capabilities through which this node is seen and changed. more: functions of its parts that are files of their own."""
+    functions = [*_seeing(node), *_flows(node), *_tracing(node), *_changing(node), *more]
     found = [definition_of(function) for function in functions]
     return [definition for definition in found if definition is not None]
 

@@ -313,3 +313,44 @@ class Stopping(TypedDict):
     """The node has begun to stop."""
 
     draining: bool
+
+
+class DeadLetterRow(TypedDict):
+    """Something that failed for good. kind: `request`, `event`, or a word of what put it away. what: the capability or topic.
+
+    code, reason: of the error. principal, tenant: on whose behalf. origin: where it comes from. replays: how often that was
+    tried, and last_replay what came of it. body, details: in full only.
+    """
+
+    id: str
+    kind: str
+    what: str
+    code: str
+    reason: str
+    principal: str
+    tenant: str
+    origin: str
+    created: str
+    replays: int
+    last_replay: str
+    body: NotRequired[Any]
+    details: NotRequired[dict[str, Any]]
+
+
+class DeadLetters(TypedDict):
+    """What failed for good, the newest first."""
+
+    dead_letters: list[DeadLetterRow]
+
+
+class DeadLetterDetail(TypedDict):
+    """One of them in full."""
+
+    dead_letter: DeadLetterRow
+
+
+class DeadLetterDone(TypedDict):
+    """What was done with a letter, which is gone now: replayed or removed."""
+
+    letter: DeadLetterRow
+    done: Literal["replayed", "removed"]
