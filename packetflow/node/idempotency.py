@@ -16,15 +16,14 @@ from pydantic_core import to_json
 
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
+from packetflow.storage.encoding import own_codec
 from packetflow.storage.idempotency import IdempotencyKeys, Kept, MemoryKeys, Place
-from packetflow.wire.codec import Msgpack, Unencodable
+from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import Conflict, RequestError, Timeout, error_from_dict
-from packetflow.wire.limits import Limits
 from packetflow.wire.values import Elsewhere, Response
 
 LONGEST_KEY = 256
 KEPT_HERE = 20_000  # answers that can't be kept elsewhere; the oldest go first
-OWN = Limits(1 << 30, 1 << 30, 1_000, 1 << 30, 1 << 30)  # of what the node wrote itself
 
 
 class _First:
@@ -49,7 +48,7 @@ class Idempotency:
         self._clock = clock
         memory = MemoryKeys(clock)
         self._keys = keys or (lambda: memory)
-        self._codec = Msgpack(OWN)
+        self._codec = own_codec()
         self._first: dict[Place, _First] = {}
         self._kept_here: OrderedDict[Place, None] = OrderedDict()
         self.log = structlog.get_logger("packetflow")

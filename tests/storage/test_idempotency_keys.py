@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import gevent
 import pytest
 
-from packetflow.otp.clock import Clock
 from packetflow.storage.database import Database
 from packetflow.storage.errors import StorageUnavailable
 from packetflow.storage.idempotency import DatabaseKeys, IdempotencyKeys, Kept, MemoryKeys, Place
 from packetflow.testing.database_disk import Disk
+from tests.storage.calendar import Calendar
 
 PLACE = Place("scope", "pay.send", "k1")
 KEPT = Kept(b"digest", b"\x00answer")
-
-
-class Calendar:
-    """A clock that the test turns."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 25, 12, tzinfo=UTC)
-        self.clock = Clock(utc=lambda: self.now)
 
 
 @pytest.fixture
@@ -62,10 +53,10 @@ def test_the_first_answer_stays(keys: IdempotencyKeys) -> None:
 
 def test_after_a_day_it_is_forgotten(keys: IdempotencyKeys, calendar: Calendar) -> None:
     keys.keep(PLACE, KEPT)
-    calendar.now += timedelta(hours=23)
+    calendar.turn(hours=23)
     keys.keep(Place("scope", "pay.send", "later"), KEPT)
     assert keys.find(PLACE) == KEPT
-    calendar.now += timedelta(hours=2)
+    calendar.turn(hours=2)
     assert keys.find(PLACE) is None
     assert keys.find(Place("scope", "pay.send", "later")) == KEPT
     keys.keep(PLACE, Kept(b"new", b"new"))  # one that is too old to be found is no first
@@ -75,11 +66,11 @@ def test_after_a_day_it_is_forgotten(keys: IdempotencyKeys, calendar: Calendar) 
 def test_what_is_too_old_takes_no_room(keys: IdempotencyKeys, calendar: Calendar) -> None:
     for number in range(5):
         keys.keep(Place("scope", "pay.send", str(number)), KEPT)
-    calendar.now += timedelta(hours=25)
+    calendar.turn(hours=25)
     keys.keep(PLACE, KEPT)
     keys.prune()
     assert keys.prune() == 0
-    calendar.now -= timedelta(hours=25)
+    calendar.turn(hours=-25)
     assert keys.find(Place("scope", "pay.send", "0")) is None
 
 
@@ -91,7 +82,7 @@ def test_many_are_forgotten_in_several_writes(
         keys = DatabaseKeys(database, calendar.clock)
         for number in range(10):
             keys.keep(Place("scope", "pay.send", str(number)), KEPT)
-        calendar.now += timedelta(hours=25)
+        calendar.turn(hours=25)
         assert keys.prune() == 10
         assert database.read("SELECT count(*) FROM idempotency_keys") == [(0,)]
 
