@@ -47,8 +47,10 @@ from packetflow.composition.nodes import (
     Value,
 )
 from packetflow.composition.plan import DEEPEST, Composition
+from packetflow.composition.waiting import Approval, WaitFor
 
-TOP = ("id", "intent", "version", "requires", "provides", "timeout", "tags", "steps", "plan")
+TOP = ("id", "intent", "version", "requires", "provides", "timeout", "tags", "durable", "run_ttl",
+       "steps", "plan")  # fmt: skip
 STEP = ("inputs", "outputs", "timeout", "compensate", "name")
 # The key of each kind, and the others that it may have. `while` and `over` are a loop's.
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -65,6 +67,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "circuit_breaker": ("key", "threshold", "recovery", "trials", "name"),
     "hedge": ("after", "attempts", "name"),
     "sleep": ("name",),
+    "wait_for": ("match", "timeout", "outputs", "name"),
+    "approval": ("subject", "deadline", "on_timeout", "escalate_to", "outputs", "name"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "loop": ("max_iterations",), "map_reduce": ("over",), "circuit_breaker": ("key",), "hedge": ("after",),
@@ -130,6 +134,7 @@ def _composition(data: Mapping[str, Any], body: Node) -> Composition:
     made = Composition(
         data["id"], data["intent"], body, dict(data.get("requires", {})), None if provides is None else dict(provides),
         data.get("version", "1.0.0"), data.get("timeout"), tuple(data.get("tags", ())),
+        data.get("durable", False), data.get("run_ttl"),
     )  # fmt: skip
     made.definition  # noqa: B018 - what can't be served is a fault of this file
     return made
@@ -205,6 +210,10 @@ class _Reader:
             return self._branch(data, options, place, depth)
         if kind == "sleep":
             return self.make(here, lambda: Sleep(data, **options))  # type: ignore[no-any-return]
+        if kind == "wait_for":
+            return self.make(here, lambda: WaitFor(data, **options))  # type: ignore[no-any-return]
+        if kind == "approval":
+            return self.make(here, lambda: Approval(data, **options))  # type: ignore[no-any-return]
         body = self.node(data, here, depth + 1)
         for key in ("fallback", "reduce"):
             if key in options and not (key == "reduce" and options[key] in MapReduce.REDUCERS):
@@ -313,6 +322,10 @@ def to_data(plan: Composition) -> dict[str, Any]:
         data["timeout"] = plan.timeout
     if plan.tags:
         data["tags"] = list(plan.tags)
+    if plan.durable:
+        data["durable"] = True
+    if plan.run_ttl is not None:
+        data["run_ttl"] = plan.run_ttl
     data["plan"] = node_to_data(plan.body)
     return data
 
@@ -327,7 +340,8 @@ def node_to_data(node: Node) -> Any:
     for each in fields(node):
         value = getattr(node, each.name)
         key = {"while_": "while", "capability": node.kind, "steps": node.kind, "body": node.kind, "map": node.kind,
-               "seconds": node.kind, "cases": node.kind}.get(each.name, each.name)  # fmt: skip
+               "seconds": node.kind, "cases": node.kind, "event": node.kind,
+               "who": node.kind}.get(each.name, each.name)  # fmt: skip
         if key != node.kind and (value == each.default or (isinstance(value, Mapping) and not value)):
             continue
         data[key] = _plain(value, node)

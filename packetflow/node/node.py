@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 
 import gevent
 from gevent.event import Event
@@ -54,6 +54,10 @@ from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
+
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 
 class Node:
@@ -121,7 +125,7 @@ class Node:
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
-        self.compositions = Compositions(self.routes, self.clock, self.log)
+        self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
         self.door.engine = self.compositions.run
         self.door.faults_of_plan = self.compositions.faults
         self.door.difference_of_plans = self.compositions.difference
@@ -196,6 +200,7 @@ class Node:
         for transport in self.transports:
             transport.stop_accepting()
             transport.announce()
+        self.compositions.drain()
         self._settle(deadline, unread=False)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
@@ -313,6 +318,10 @@ class Node:
             folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
         )
         return self.stores
+
+    def waking(self) -> Waking:
+        """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
+        return self.compositions.waking
 
     @property
     def data_folder(self) -> DataFolder:

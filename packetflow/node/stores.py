@@ -58,6 +58,11 @@ class Stores:
         return self._database
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a database from before, or by now."""
+        return self._database is not None or (self._folder is not None and (self._folder / FILE).exists())
+
+    @property
     def keys(self) -> IdempotencyKeys:
         """Where the answers of idempotency keys are kept."""
         self._look()
