@@ -20,19 +20,22 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from packetflow.capabilities.conditions import Expression
 from packetflow.capabilities.definition import ID
+from packetflow.documents.faults import Fault as DataFault
 from packetflow.otp.errors import PacketFlowError
 
 Condition: TypeAlias = str | Callable[[Mapping[str, Any]], Any]
 
 
 class PlanError(PacketFlowError):
-    """A plan that can't be one. faults: each with the place of its node, what is wrong, and what is expected."""
+    """A plan that can't be one. field: of the node that was refused, if it is one field's fault. faults: of data that was read,
+    all of them, each with its key, and where it stands if it came from a file."""
 
     code = "validation_failed"
 
-    def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(self, message: str, faults: tuple[DataFault, ...] = (), field: str = "") -> None:
         super().__init__(message)
         self.faults = faults
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ class Step(Node):
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or not ID.fullmatch(self.capability.partition("@")[0]):
             raise PlanError(
-                f"step {self.capability!r}: expected a capability's id, such as ticket.open or ticket.open@2"
+                f"step {self.capability!r}: expected a capability's id, such as ticket.open or ticket.open@2",
+                field="capability",
             )
         for name, given in self.inputs.items():
             if not isinstance(given, str | Value | Cel):
@@ -121,7 +125,8 @@ class Step(Node):
         for name, to in self.outputs.items():
             if not isinstance(to, str) or not to.isidentifier():
                 raise PlanError(
-                    f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope"
+                    f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope",
+                    field="outputs",
                 )
         positive("step " + self.capability, "timeout", self.timeout, optional=True)
 
@@ -259,8 +264,8 @@ class Loop(Node):
             if condition is not None:
                 _condition("loop", condition)
         if not isinstance(self.delay, int | float) or self.delay < 0:
-            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0")
-        _identifier("loop", "item", self.item)
+            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0", field="delay")
+        identifier("loop", "item", self.item)
 
     @property
     def children(self) -> tuple[tuple[str, Node], ...]:
@@ -297,7 +302,7 @@ class MapReduce(Node):
             _count("map_reduce", name, getattr(self, name))
         if self.partition is not None:
             _condition("map_reduce", self.partition)
-        _identifier("map_reduce", "item", self.item)
+        identifier("map_reduce", "item", self.item)
 
     @property
     def children(self) -> tuple[tuple[str, Node], ...]:
@@ -331,7 +336,7 @@ class Retry(Node):
         for name, least in (("delay", 0.0), ("factor", 1.0), ("maximum", 0.0), ("jitter", 0.0)):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int | float) or given < least:
-                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}")
+                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}", field=name)
         if self.retry_when is not None:
             _condition("retry", self.retry_when)
 
@@ -357,7 +362,7 @@ class CircuitBreaker(Node):
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str) or not self.key:
-            raise PlanError(f"circuit_breaker: key is {self.key!r}; expected a text")
+            raise PlanError(f"circuit_breaker: key is {self.key!r}; expected a text", field="key")
         _count("circuit_breaker", "threshold", self.threshold)
         _count("circuit_breaker", "trials", self.trials)
         positive("circuit_breaker", "recovery", self.recovery)
@@ -439,7 +444,7 @@ def _count(kind: str, name: str, given: object, optional: bool = False) -> None:
     if given is None and optional:
         return
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1", field=name)
 
 
 def positive(kind: str, name: str, given: object, optional: bool = False) -> None:
@@ -447,15 +452,18 @@ def positive(kind: str, name: str, given: object, optional: bool = False) -> Non
     if given is None and optional:
         return
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
-        raise PlanError(f"{kind}: {name} is {given!r}; expected seconds above 0")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected seconds above 0", field=name)
 
 
 def one_of(kind: str, name: str, given: object, words: tuple[object, ...]) -> None:
     """Raises PlanError for what is none of the words."""
     if given not in words:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected one of {', '.join(map(repr, words))}")
+        raise PlanError(
+            f"{kind}: {name} is {given!r}; expected one of {', '.join(map(repr, words))}", field=name
+        )
 
 
-def _identifier(kind: str, name: str, given: object) -> None:
+def identifier(kind: str, name: str, given: object) -> None:
+    """Raises PlanError for what can't be a name in the scope."""
     if not isinstance(given, str) or not given.isidentifier():
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a name")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a name", field=name)

@@ -82,7 +82,7 @@ def waits(plan: Node) -> bool:
 
 def check_can_be_stored(plan: Composition) -> None:
     """Raises PlanError if a durable plan holds Python functions, which a crash would lose."""
-    from packetflow.composition.data import node_to_data
+    from packetflow.composition.writing import node_to_data
 
     try:
         node_to_data(plan.body)

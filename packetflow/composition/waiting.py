@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from packetflow.capabilities.conditions import Expression
-from packetflow.composition.nodes import Node, PlanError, one_of, positive
+from packetflow.composition.nodes import Node, PlanError, identifier, one_of, positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,18 @@ class WaitFor(Node):
     def __post_init__(self) -> None:
         if not isinstance(self.event, str) or not self.event:
             raise PlanError(
-                f"wait_for {self.event!r}: expected the name of an event, such as payment.received"
+                f"wait_for {self.event!r}: expected the name of an event, such as payment.received",
+                field="event",
             )
         if self.match is not None:
             if not isinstance(self.match, str):
-                raise PlanError(f"wait_for {self.event}: match is {self.match!r}; expected a CEL text")
+                raise PlanError(
+                    f"wait_for {self.event}: match is {self.match!r}; expected a CEL text", field="match"
+                )
             Expression(self.match)
         positive(f"wait_for {self.event}", "timeout", self.timeout, optional=True)
+        for given, to in self.outputs.items():
+            identifier(f"wait_for {self.event}: output {given!r}", "outputs", to)
 
     @property
     def label(self) -> str:
@@ -59,14 +64,21 @@ class Approval(Node):
     def __post_init__(self) -> None:
         for name in ("who", "escalate_to"):
             given = getattr(self, name)
-            if isinstance(given, str) or not all(isinstance(one, str) and one for one in given):
-                raise PlanError(f"approval: {name} is {given!r}; expected a list of principals")
+            if not isinstance(given, list | tuple) or not all(isinstance(one, str) and one for one in given):
+                raise PlanError(f"approval: {name} is {given!r}; expected a list of principals", field=name)
             object.__setattr__(self, name, tuple(given))
         if not self.who:
-            raise PlanError('approval: nobody may decide; expected principals: approval(["ana", "operator"])')
+            raise PlanError(
+                'approval: nobody may decide; expected principals: approval(["ana", "operator"])', field="who"
+            )
+        if not isinstance(self.subject, str):
+            raise PlanError(f"approval: subject is {self.subject!r}; expected a text", field="subject")
         one_of("approval", "on_timeout", self.on_timeout, ("reject", "approve", "escalate"))
         if self.on_timeout == "escalate" and not self.escalate_to:
-            raise PlanError("approval: it escalates to nobody; expected escalate_to = [...]")
+            raise PlanError(
+                "approval: it escalates to nobody; expected escalate_to = [...]", field="escalate_to"
+            )
         positive("approval", "deadline", self.deadline, optional=True)
-        for given in self.outputs:
+        for given, to in self.outputs.items():
             one_of("approval", "outputs", given, ("decided_by", "comment", "decision"))
+            identifier(f"approval: output {given!r}", "outputs", to)

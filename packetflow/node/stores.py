@@ -59,7 +59,7 @@ class Stores:
 
     @property
     def has_file(self) -> bool:
-        """Whether there is a database from before, or by now."""
+        """Whether there is a database from before, or by now: else there is nothing to look for."""
         return self._database is not None or (self._folder is not None and (self._folder / FILE).exists())
 
     @property
@@ -127,11 +127,6 @@ class Stores:
             outbox.delivered([event], transaction)
 
         self.database.write(work)
-
-    @property
-    def has_file(self) -> bool:
-        """Whether anything was ever stored here: else there is nothing to look for."""
-        return self.lasting and self._folder is not None and (self._folder / FILE).exists()
 
     def _look(self) -> None:
         # No timer: what nobody uses does not grow.

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from packetflow.composition.data import from_data, node_to_data
+from packetflow.composition.data import from_data
 from packetflow.composition.durable.interpreting import Interpreter
 from packetflow.composition.durable.strands import Operation
 from packetflow.composition.nodes import Node, PlanError, Step
 from packetflow.composition.plan import Composition, walk
+from packetflow.composition.writing import node_to_data
 from packetflow.storage.runs.records import RunRow
 from packetflow.wire.errors import Unavailable
 

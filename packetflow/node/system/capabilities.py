@@ -61,7 +61,7 @@ class View(Protocol):
     def flows(self, session: Session) -> list[shapes.FlowRow]:
         """The compositions that this caller may call."""
 
-    def flow(self, session: Session, id: str) -> shapes.Flow:
+    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
         """One composition in full."""
 
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
@@ -86,7 +86,14 @@ DryRun = Annotated[bool, Field(description="Only check, and say what would be.")
 
 def system_capabilities(node: View, more: Iterable[Callable[..., Any]] = ()) -> list[Capability]:
     """The capabilities through which this node is seen and changed. more: functions of its parts that are files of their own."""
-    functions = [*_seeing(node), *_flows(node), *run_capabilities(node), *_tracing(node), *_changing(node), *more]
+    functions = [
+        *_seeing(node),
+        *_flows(node),
+        *run_capabilities(node),
+        *_tracing(node),
+        *_changing(node),
+        *more,
+    ]
     found = [definition_of(function) for function in functions]
     return [definition for definition in found if definition is not None]
 
@@ -98,9 +105,9 @@ def _flows(node: View) -> list[Callable[..., Any]]:
         return {"flows": node.flows(context.session)}
 
     @declare("system.flow", tags=["system"])
-    def flow(id: Annotated[str, Field(max_length=200)], context: Context) -> shapes.Flow:
+    def flow(id: Annotated[str, Field(max_length=200)], context: Context, svg: bool = False) -> shapes.Flow:
         """One composition in full: its plan as data and as pictures."""
-        return node.flow(context.session, id)
+        return node.flow(context.session, id, svg)
 
     @declare("system.flow.check", tags=["system"])
     def flow_check(plan: dict[str, Any]) -> shapes.FlowFaults:
