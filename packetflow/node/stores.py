@@ -147,6 +147,8 @@ class Stores:
 
     def _database_changed(self, state: State) -> None:
         path = str(self._folder and self._folder / FILE)
+        if state.name == "closed":
+            return
         if state.name == "writable":
             self._log.info("the database can be written", path=path)
         else:
