@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import gevent
+
 from packetflow.capabilities.catalogue import Catalogue
 from packetflow.capabilities.context import Context
 from packetflow.node.routes import Routes
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from packetflow.composition.engine import Engine
     from packetflow.composition.nodes import Node as PlanNode
     from packetflow.composition.plan import Composition
+    from packetflow.node.door import Door
 
 
 class Compositions:
@@ -38,6 +41,19 @@ class Compositions:
 
             engine = self._engine = Engine(self._clock, self._log)
         return engine.run(_body(plan), scope, context)
+
+    def open_to(self, door: Door) -> None:
+        """Be what this door runs plans by."""
+        door.engine, door.faults_of_plan, door.difference_of_plans = self.run, self.faults, self.difference
+
+    def settle(self, seconds: float) -> None:
+        """Wait until what is being undone is, at most so long."""
+        undoing = set() if self._engine is None else self._engine.undoing
+        until = self._clock.monotonic() + seconds
+        while undoing and (left := until - self._clock.monotonic()) > 0:
+            gevent.joinall(list(undoing), timeout=left)
+        if undoing:
+            self._log.error("the node stops before all was undone", compositions=len(undoing))
 
     def faults(self, plan: Any, names: Mapping[str, Any] | None = None) -> list[str]:
         """What is wrong with a plan on this node, each with its place. names: what it starts with, if it is no composition."""

@@ -122,9 +122,7 @@ class Node:
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.compositions = Compositions(self.routes, self.clock, self.log)
-        self.door.engine = self.compositions.run
-        self.door.faults_of_plan = self.compositions.faults
-        self.door.difference_of_plans = self.compositions.difference
+        self.compositions.open_to(self.door)
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
         self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
@@ -205,6 +203,7 @@ class Node:
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
         self._settle(self.clock.monotonic() + self.config.timeouts.shutdown)
+        self.compositions.settle(self.config.timeouts.shutdown)
         if self._root is not None:
             try:
                 stop_process(self._root, "shutdown", timeout=None)
@@ -254,7 +253,7 @@ class Node:
         current = gevent.getcurrent()
         pending = {call for call in self.door.active() if call.greenlet is not current}
         if not unread:
-            pending = {call for call in pending if call.greenlet is not None or call.session.door != "local"}
+            pending = {one for one in pending if one.greenlet is not None or one.session.door != "local"}
         while pending and self.clock.monotonic() < deadline:
             gevent.sleep(SETTLE_TICK)
             pending &= set(self.door.active())
@@ -474,8 +473,7 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        circuits = self.compositions.circuits()
-        return {**view.stats_of(self.door), "hub": self._hub_watch.counts(), "circuits": circuits}
+        return view.stats_of(self.door, self._hub_watch.counts(), self.compositions.circuits())
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""

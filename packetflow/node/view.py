@@ -81,7 +81,7 @@ def _load(door: Door, registered: Registered) -> shapes.Load:
     }
 
 
-def stats_of(door: Door) -> shapes.Stats:
+def stats_of(door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit]) -> shapes.Stats:
     """Counts since the start."""
     door.routes.totals()
     by_capability: dict[str, shapes.CapabilityCount] = {}
@@ -97,6 +97,8 @@ def stats_of(door: Door) -> shapes.Stats:
         "in_flight": len(door.in_flight) + sum(stream.is_idle for stream in list(door.streams.values())),
         "by_capability": by_capability,
         "counters": dict(door.counters),
+        "hub": hub,
+        "circuits": circuits,
     }
 
 
