@@ -112,6 +112,15 @@ class Context(Call):
         return self.stages[place] if place < len(self.stages) else self.stages[-1]
 
     @property
+    def idempotency_key(self) -> str | None:
+        """What tells a repetition of this request: the caller's key, or that of a run's step, which a crash may repeat.
+
+        Hand it to whatever honours such keys, and the effect happens once.
+        """
+        metadata = self.metadata
+        return metadata.idempotency_key or metadata.step_key
+
+    @property
     def began(self) -> bool:
         """Whether the capability itself was entered."""
         return any(stage.kind == "run" for stage in self.stages[: len(self.stamps)])

@@ -95,7 +95,7 @@ def compile_node(node: Node, place: str) -> Run:
 
 def _step(step: Step, place: str) -> Run:
     capability, timeout, label = step.capability, step.timeout, step.label
-    given = {name: _input(value, place) for name, value in step.inputs.items()}
+    given = {name: input_of(value, place) for name, value in step.inputs.items()}
     outputs = dict(step.outputs)
     undo_run = None if step.compensate is None else compile_node(step.compensate, below(place, "compensate"))
     known: Any = None
@@ -107,7 +107,7 @@ def _step(step: Step, place: str) -> Run:
         found = flow.context.door.routes.catalogue.find(capability)
         if found is not known:
             names, left_out = (
-                ((), frozenset()) if found is None else _parameters(found.definition.contract.requires)
+                ((), frozenset()) if found is None else parameters_of(found.definition.contract.requires)
             )
             known = found
         payload = {name: scope[name] for name in names if name in scope}
@@ -131,7 +131,7 @@ def _step(step: Step, place: str) -> Run:
     return run
 
 
-def _parameters(requires: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
+def parameters_of(requires: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
     """A contract's parameters, and those of them that may be left out but not be null: null in the scope is as if not there."""
     fields = requires.get("properties", {})
     needed = requires.get("required", ())
@@ -171,7 +171,8 @@ def put(scope: Scope, value: Any, outputs: Mapping[str, str]) -> None:
         scope.update(fields)
 
 
-def _input(given: Any, place: str) -> Callable[[Scope], Any]:
+def input_of(given: Any, place: str) -> Callable[[Scope], Any]:
+    """What reads an input of a step from the scope. It raises KeyError where the name that is meant is not there."""
     if isinstance(given, Value):
         constant = given.value
         return lambda scope: constant

@@ -142,7 +142,7 @@ def parallel(node: Parallel, place: str) -> Run:
             put(scope, value, {})
             return value
         if node.combine == "merge":
-            value = {name: field for one in good for name, field in _fields(one.value).items()}
+            value = {name: field for one in good for name, field in fields_of(one.value).items()}
             scope.update(value)
             return value
         for one in good:
@@ -157,7 +157,8 @@ def parallel(node: Parallel, place: str) -> Run:
 _ABSENT = object()
 
 
-def _fields(value: Any) -> Mapping[str, Any]:
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """A value as names: a model's or a mapping's fields, nothing of null, else the one name `result`."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, Mapping):
@@ -233,7 +234,7 @@ def map_reduce(node: MapReduce, place: str) -> Run:
 
     def together(values: list[Any], scope: Scope, flow: Flow) -> Any:
         if isinstance(reducer, str):
-            return _reduced(reducer, values, place)
+            return reduced(reducer, values, place)
         return reducer({**scope, "items": values}, flow)
 
     def run(scope: Scope, flow: Flow) -> Any:
@@ -264,7 +265,8 @@ def map_reduce(node: MapReduce, place: str) -> Run:
     return run
 
 
-def _reduced(how: str, values: list[Any], place: str) -> Any:
+def reduced(how: str, values: list[Any], place: str) -> Any:
+    """The values put together by a word. Raises ExecutionFailed where they can't be."""
     try:
         match how:
             case "sum":
@@ -276,7 +278,7 @@ def _reduced(how: str, values: list[Any], place: str) -> Any:
             case "max":
                 return max(values, default=None)
             case "merge":
-                return {name: field for value in values for name, field in _fields(value).items()}
+                return {name: field for value in values for name, field in fields_of(value).items()}
     except TypeError as error:
         raise ExecutionFailed(f"reduce {how!r}: {error}", {"place": place}) from error
     return values

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 
 import gevent
 from gevent.event import Event
@@ -23,7 +23,6 @@ from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
 from packetflow.node.changing import Changing, ModuleSwitch
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
-from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
@@ -49,11 +48,15 @@ from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, NotFound, RequestError
+from packetflow.wire.errors import Cancelled, RequestError
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
+
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 
 class Node:
@@ -121,7 +124,7 @@ class Node:
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
-        self.compositions = Compositions(self.routes, self.clock, self.log)
+        self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
         self.compositions.open_to(self.door)
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
@@ -194,6 +197,7 @@ class Node:
         for transport in self.transports:
             transport.stop_accepting()
             transport.announce()
+        self.compositions.drain()
         self._settle(deadline, unread=False)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
@@ -312,6 +316,10 @@ class Node:
             folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
         )
         return self.stores
+
+    def waking(self) -> Waking:
+        """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
+        return self.compositions.waking
 
     @property
     def data_folder(self) -> DataFolder:
@@ -442,11 +450,7 @@ class Node:
 
     def module(self, name: str) -> shapes.ModuleRow:
         """One module in full. Raises NotFound."""
-        for one in self.placed():
-            if one.name == name:
-                return view.module_row(one, sorted(self.traces.module_times().get(name, ())), full=True)
-        names = [one.name for one in self.placed()]
-        raise NotFound(f"no module {name!r}", {"module": name, "nearest": view.nearest(name, names)})
+        return view.one_module(self.placed(), self.traces.module_times(), name)
 
     def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
         """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
@@ -485,14 +489,7 @@ class Node:
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""
-        loaded = self.blueprint.loaded
-        if loaded is None:
-            return {"values": self.config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
-        return {
-            "values": nested(loaded),
-            "origins": dict(loaded.origins),
-            "file": str(loaded.file) if loaded.file else None,
-        }
+        return view.live_config(self.config, self.blueprint.loaded)
 
     def reload(self, dry_run: bool = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""

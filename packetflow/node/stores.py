@@ -58,6 +58,11 @@ class Stores:
         return self._database
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a database from before, or by now: else there is nothing to look for."""
+        return self._database is not None or (self._folder is not None and (self._folder / FILE).exists())
+
+    @property
     def keys(self) -> IdempotencyKeys:
         """Where the answers of idempotency keys are kept."""
         self._look()
@@ -122,11 +127,6 @@ class Stores:
             outbox.delivered([event], transaction)
 
         self.database.write(work)
-
-    @property
-    def has_file(self) -> bool:
-        """Whether anything was ever stored here: else there is nothing to look for."""
-        return self.lasting and self._folder is not None and (self._folder / FILE).exists()
 
     def _look(self) -> None:
         # No timer: what nobody uses does not grow.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -11,8 +11,12 @@ from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.capabilities.definition import capability as declare
 from packetflow.node.system import shapes
+from packetflow.node.system.runs import run_capabilities
 from packetflow.security.access import Session
 from packetflow.wire.errors import NotFound
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 #: What an operator may always do: by the admin socket no module stands before these (design ruling 7).
 ESCAPES = frozenset({"system.module.disable", "system.module.restart", "system.stop"})
@@ -63,6 +67,9 @@ class View(Protocol):
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
         """What would be wrong with a plan on this node."""
 
+    def waking(self) -> Waking:
+        """The durable runs."""
+
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
@@ -79,7 +86,14 @@ DryRun = Annotated[bool, Field(description="Only check, and say what would be.")
 
 def system_capabilities(node: View, more: Iterable[Callable[..., Any]] = ()) -> list[Capability]:
     """The capabilities through which this node is seen and changed. more: functions of its parts that are files of their own."""
-    functions = [*_seeing(node), *_flows(node), *_tracing(node), *_changing(node), *more]
+    functions = [
+        *_seeing(node),
+        *_flows(node),
+        *run_capabilities(node),
+        *_tracing(node),
+        *_changing(node),
+        *more,
+    ]
     found = [definition_of(function) for function in functions]
     return [definition for definition in found if definition is not None]
 
