@@ -184,6 +184,15 @@ class Context(Call):
         """Like `request`, but gives the value, or raises the error."""
         return self.request(capability, payload, timeout=timeout, progress=progress).unwrap()
 
+    def behind(self) -> Context:
+        """The same, for requests that go on when this one has been ended: what undoes a part of it. It has no deadline."""
+        late: Context = Call()  # type: ignore[assignment]  # it becomes one below
+        for name in Call.__slots__:
+            setattr(late, name, getattr(self, name))
+        late.deadline, late.greenlet = float("inf"), None
+        late.__class__ = Context
+        return late
+
     def __repr__(self) -> str:
         return f"<Context {self.id[:8]} {self.route.id} for {self.session.principal}>"
 

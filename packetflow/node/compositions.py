@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import gevent
+
 from packetflow.capabilities.catalogue import Catalogue
 from packetflow.capabilities.context import Context
 from packetflow.node.routes import Routes
@@ -65,6 +67,10 @@ class Compositions:
             engine = self.engine
         return engine.run(_body(plan), scope, context)
 
+    def open_to(self, door: Door) -> None:
+        """Be what this door runs plans by."""
+        door.engine, door.faults_of_plan, door.difference_of_plans = self.run, self.faults, self.difference
+
     def _run_durably(self, plan: Any, scope: dict[str, Any], context: Context) -> Any:
         """Begin a run, or find the one that the same key began, and wait for it as long as the request has time."""
         if not hasattr(plan, "requires"):
@@ -117,9 +123,15 @@ class Compositions:
             self._waking.runs.drain()
 
     def settle(self, seconds: float) -> None:
-        """Wait until they have, so long at most."""
+        """Wait until they have, and what is being undone in memory is, so long at most."""
+        until = self._clock.monotonic() + seconds
         if self._waking is not None:
             self._waking.runs.settle(seconds)
+        undoing = set() if self._engine is None else self._engine.undoing
+        while undoing and (left := until - self._clock.monotonic()) > 0:
+            gevent.joinall(list(undoing), timeout=left)
+        if undoing:
+            self._log.error("the node stops before all was undone", compositions=len(undoing))
 
     def faults(self, plan: Any, names: Mapping[str, Any] | None = None) -> list[str]:
         """What is wrong with a plan on this node, each with its place. names: what it starts with, if it is no composition."""

@@ -23,7 +23,6 @@ from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
 from packetflow.node.changing import Changing, ModuleSwitch
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
-from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
@@ -49,7 +48,7 @@ from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, NotFound, RequestError
+from packetflow.wire.errors import Cancelled, RequestError
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
@@ -126,9 +125,7 @@ class Node:
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
         self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
-        self.door.engine = self.compositions.run
-        self.door.faults_of_plan = self.compositions.faults
-        self.door.difference_of_plans = self.compositions.difference
+        self.compositions.open_to(self.door)
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
         self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
@@ -210,6 +207,7 @@ class Node:
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
         self._settle(self.clock.monotonic() + self.config.timeouts.shutdown)
+        self.compositions.settle(self.config.timeouts.shutdown)
         if self._root is not None:
             try:
                 stop_process(self._root, "shutdown", timeout=None)
@@ -259,7 +257,7 @@ class Node:
         current = gevent.getcurrent()
         pending = {call for call in self.door.active() if call.greenlet is not current}
         if not unread:
-            pending = {call for call in pending if call.greenlet is not None or call.session.door != "local"}
+            pending = {one for one in pending if one.greenlet is not None or one.session.door != "local"}
         while pending and self.clock.monotonic() < deadline:
             gevent.sleep(SETTLE_TICK)
             pending &= set(self.door.active())
@@ -452,11 +450,7 @@ class Node:
 
     def module(self, name: str) -> shapes.ModuleRow:
         """One module in full. Raises NotFound."""
-        for one in self.placed():
-            if one.name == name:
-                return view.module_row(one, sorted(self.traces.module_times().get(name, ())), full=True)
-        names = [one.name for one in self.placed()]
-        raise NotFound(f"no module {name!r}", {"module": name, "nearest": view.nearest(name, names)})
+        return view.one_module(self.placed(), self.traces.module_times(), name)
 
     def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
         """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
@@ -483,8 +477,7 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        circuits = self.compositions.circuits()
-        return {**view.stats_of(self.door), "hub": self._hub_watch.counts(), "circuits": circuits}
+        return view.stats_of(self.door, self._hub_watch.counts(), self.compositions.circuits())
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""
@@ -496,14 +489,7 @@ class Node:
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""
-        loaded = self.blueprint.loaded
-        if loaded is None:
-            return {"values": self.config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
-        return {
-            "values": nested(loaded),
-            "origins": dict(loaded.origins),
-            "file": str(loaded.file) if loaded.file else None,
-        }
+        return view.live_config(self.config, self.blueprint.loaded)
 
     def reload(self, dry_run: bool = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""

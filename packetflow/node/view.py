@@ -10,7 +10,8 @@ from packetflow.capabilities.catalogue import Registered
 from packetflow.intelligence.gate import QUARANTINED, RUNNING
 from packetflow.intelligence.placement import Placed
 from packetflow.intelligence.registry import hooks_of
-from packetflow.node.config import ConfigError, NodeConfig
+from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
+from packetflow.node.config.show import nested
 from packetflow.node.system import shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
@@ -81,7 +82,7 @@ def _load(door: Door, registered: Registered) -> shapes.Load:
     }
 
 
-def stats_of(door: Door) -> shapes.Stats:
+def stats_of(door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit]) -> shapes.Stats:
     """Counts since the start."""
     door.routes.totals()
     by_capability: dict[str, shapes.CapabilityCount] = {}
@@ -97,6 +98,28 @@ def stats_of(door: Door) -> shapes.Stats:
         "in_flight": len(door.in_flight) + sum(stream.is_idle for stream in list(door.streams.values())),
         "by_capability": by_capability,
         "counters": dict(door.counters),
+        "hub": hub,
+        "circuits": circuits,
+    }
+
+
+def one_module(placed: list[Placed], times: dict[str, list[float]], name: str) -> shapes.ModuleRow:
+    """One module in full. Raises NotFound."""
+    for one in placed:
+        if one.name == name:
+            return module_row(one, sorted(times.get(name, ())), full=True)
+    near = nearest(name, [one.name for one in placed])
+    raise NotFound(f"no module {name!r}", {"module": name, "nearest": near})
+
+
+def live_config(config: NodeConfig, loaded: LoadedConfig | None) -> shapes.Configuration:
+    """The configuration in force and where each value comes from; secrets hidden."""
+    if loaded is None:
+        return {"values": config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
+    return {
+        "values": nested(loaded),
+        "origins": dict(loaded.origins),
+        "file": str(loaded.file) if loaded.file else None,
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from packetflow.composition.durable.outcomes import Parked, Stuck
 from packetflow.composition.durable.scopes import Scope
 from packetflow.composition.durable.strands import ATTEMPT, OCCURRENCE, Operation, Run, Strand, Undo
-from packetflow.composition.engine import UNDO_MOST, UNDO_PAUSE, collection, condition, input_of, located, put
+from packetflow.composition.engine import collection, condition, input_of, located, put
+from packetflow.composition.flow import NOT_UNDONE, UNDO_MOST, UNDO_PAUSE
 from packetflow.composition.nodes import (
     Branch,
     CircuitBreaker,
@@ -188,7 +189,7 @@ class Interpreter:
                     hold(strand, f"{place}/delay", f"undo {label}", pause)
                     pause = min(2 * pause, UNDO_MOST)
         if failed and isinstance(error, RequestError):
-            error.details = {**error.details, "not_undone": failed}
+            error.details = {**error.details, NOT_UNDONE: failed}
         return error
 
     def branch(self, node: Branch, path: str, static: str, tail: bool) -> Operation:
