@@ -6,13 +6,21 @@ PacketFlowError                       code, message for people
 ├─ ModuleError                        a module can't be loaded, started or found
 ├─ ConfigError                        the configuration has faults, all of them in `faults`
 ├─ DataFolderError                    the data folder can't be used
+├─ AuditLogError, Unrecorded          audit records can't be written
+├─ ConditionError, ConditionFailed    a condition in CEL is wrong, or came to no result
+├─ MetricError, TemplateError         an effect is declared wrongly
+├─ NotDelivered                       a notice did not arrive
 └─ the supervision runtime's          packetflow.otp.errors draws them
 """
 
+from packetflow.capabilities.conditions import ConditionError, ConditionFailed
 from packetflow.capabilities.contract import DefinitionError
+from packetflow.capabilities.template import TemplateError
 from packetflow.client.channel import NotSent
 from packetflow.intelligence.manifest import ModuleError
+from packetflow.node.auditing import Unrecorded
 from packetflow.node.config import ConfigError, OverlayError, SecretError
+from packetflow.notices.notice import NotDelivered
 from packetflow.otp.errors import (
     AlreadyAwaited,
     AlreadyPresent,
@@ -55,7 +63,9 @@ from packetflow.otp.errors import (
     WorkerFailed,
     WrongThread,
 )
+from packetflow.storage.audit_log import AuditLogError
 from packetflow.storage.data_folder import DataFolderError
+from packetflow.telemetry.metrics import MetricError
 from packetflow.transports.errors import AddressInUse, ListenFailed
 from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import (
@@ -84,6 +94,7 @@ __all__ = [
     "AlreadyPresent",
     "AlreadyRegistered",
     "AlreadyStarted",
+    "AuditLogError",
     "AwaitTimeout",
     "BadAction",
     "BadReturn",
@@ -95,6 +106,8 @@ __all__ = [
     "ChildNotFound",
     "ChildRestarting",
     "ChildRunning",
+    "ConditionError",
+    "ConditionFailed",
     "ConfigError",
     "Conflict",
     "ContractViolated",
@@ -109,10 +122,12 @@ __all__ = [
     "Internal",
     "ListenFailed",
     "MailboxFull",
+    "MetricError",
     "ModuleError",
     "NameTaken",
     "NoProcess",
     "NotAnActor",
+    "NotDelivered",
     "NotFound",
     "NotRegistered",
     "NotSent",
@@ -136,6 +151,7 @@ __all__ = [
     "SpecError",
     "StartFailed",
     "TaskExited",
+    "TemplateError",
     "ThreadGone",
     "Timeout",
     "TooLarge",
@@ -143,6 +159,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unencodable",
+    "Unrecorded",
     "ValidationFailed",
     "WorkerFailed",
     "WrongThread",

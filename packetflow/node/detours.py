@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -16,7 +16,10 @@ from packetflow.capabilities.contract import faults_of
 from packetflow.intelligence.answers import Continue, Intercept, Optimize, Reject, Respond, Transform
 from packetflow.intelligence.chain import Hooks
 from packetflow.intelligence.gate import RESPONSE, Gate
-from packetflow.node.routes import CONTRACT_OUT, Refused, Route, Routes, Stage
+from packetflow.node.effects import Effects
+from packetflow.node.interrupts import Interrupt, described
+from packetflow.node.routes import CONTRACT_OUT, EFFECTS, Refused, Route, Routes, Stage
+from packetflow.node.rules import authorise
 from packetflow.otp.clock import Clock
 from packetflow.telemetry.changes import difference
 from packetflow.wire.errors import (
@@ -33,37 +36,14 @@ from packetflow.wire.values import Request, Response
 TICK = 0.02  # seconds between two looks at the requests that blocked
 IDLE_TICKS = 50  # looks without anything in flight, after which the sweeper ends until it is needed
 AGAIN = 1.0  # seconds after which an interrupt that was swallowed is raised again
-SHOWN = 1_000  # characters of an exception's text that are kept
 REWRITES = 3  # how often modules may change a request's capability
-
-
-def described(failure: BaseException) -> str:
-    """What an author's code raised, in a line: its class and its text, cut short, if it has one that can be read."""
-    name = type(failure).__name__
-    try:
-        text = str(failure)
-    except Exception as error:  # the text is the author's code too
-        text = f"(its text can't be read: {type(error).__name__})"
-    return f"{name}: {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
-
-
-class Interrupt(BaseException):
-    """Thrown into a greenlet to end the request `call` with `error`; `except Exception` can't swallow it."""
-
-    def __init__(
-        self, call: Context, error: RequestError, gate: Gate | None = None, what: str | None = None
-    ) -> None:
-        super().__init__(str(error))
-        self.what = what  # of a hook that overran: another limit than its own
-        self.call = call
-        self.error = error
-        self.gate = gate  # set if a hook overran its own limit, and not the request
 
 
 class Detours:
     """The seldom ways of the door: answers and faults of modules, deadlines, interrupts."""
 
     routes: Routes
+    effects: Effects
 
     def __init__(self, routes: Routes, clock: Clock) -> None:
         self.in_flight: dict[greenlet, Context] = {}
@@ -116,7 +96,9 @@ class Detours:
                 self._fault(call, gate, self._misfit(gate, failure))
                 return request, fields, self._rest(call, gate), False, None
             tail = self._stages_of(self._entered(call, before=gate))
-            set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], CONTRACT_OUT, *tail))
+            effects = (EFFECTS,) if route.effects is not None and route.effects.every else ()
+            ahead = (CONTRACT_OUT, *effects, *tail)
+            set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], *ahead))
             return request, fields, (), True, value
         if kind is not Intercept or not isinstance(answer.request, Request):
             self._fault(
@@ -130,7 +112,7 @@ class Detours:
     ) -> tuple[Request, dict[str, Any], Hooks, bool, Any]:
         route: Route = call.route
         gate.changed += 1
-        self.note(call, "changed", difference(old, new, hide=gate.redacts), back=1)
+        self.note(call, "changed", difference(old, new, hide=gate.redacts, mask=route.mask), back=1)
         if new.capability == route.id or new.capability == old.capability:
             hooks = self._rest(call, gate)
         else:
@@ -138,10 +120,12 @@ class Detours:
         try:
             fields = route.validate_input(dict(new.payload))[1]
         except ValidationError as failure:
-            faults = faults_of(failure)
+            faults = faults_of(failure, route.mask)
             first = f"{faults[0]['path']} {faults[0]['message']}"
             message = f"module {gate.name} made a request that {route.id} does not take: {first}"
             raise ValidationFailed(message, {"faults": faults, "module": gate.name}) from failure
+        if route.rule is not None:
+            authorise(self.log, call, route, fields)
         for name in new.hints:
             if name not in self.hints:
                 known = ", ".join(sorted(self.hints)) or "none on this node"
@@ -196,6 +180,8 @@ class Detours:
     def run_plan(self, call: Context, request: Request) -> Any:
         """Show the plan that a module set to the plan hooks, then have the engine run it. Raises what ends the request."""
         plan = request.plan
+        if call.route.effects is not None:
+            call.route.effects.begin(call, request.payload)
         for gate, hook in call.route.plans:
             stages = call.stages
             place = len(call.stamps) - 1
@@ -231,6 +217,26 @@ class Detours:
         if self.engine is None:
             raise Unavailable("this node has no composition engine, so it can't run a plan")
         return self.engine(plan, call)
+
+    # ---- effects of what failed ------------------------------------------------------------------------------------------------
+
+    def settle_failure(self, call: Context, fields: Mapping[str, Any] | None, error: RequestError) -> None:
+        """Do the effects of a request that ended with an error; refusals are recorded also where none is declared."""
+        effects = call.route.effects
+        if effects is None or not effects.failing:
+            if error.code == "forbidden" or (error.code == "rejected" and "module" in error.details):
+                self.effects.refused(call, error)
+            return
+        ended = call.stages[: len(call.stamps)]
+        if len(call.stamps) == len(ended):
+            call.stamps.append(self._clock.monotonic())
+        set_field(call, "stages", (*ended, EFFECTS))
+        try:
+            effects.failed(call, fields, error)
+        except Interrupt as again:
+            if again.call is not call:
+                raise  # an outer request is ended too, and this one has its answer
+        call.stamps.append(self._clock.monotonic())
 
     # ---- a hook crashed -----------------------------------------------------------------------------------------------
 
@@ -300,7 +306,7 @@ class Detours:
         """
         route: Route = call.route
         passed = [stage.gate for stage in call.stages[: len(call.stamps) - 1] if stage.kind == "request"]
-        reached = any(stage.kind == "run" for stage in call.stages[: len(call.stamps)])
+        reached = any(stage.kind in ("run", "intent") for stage in call.stages[: len(call.stamps)])
         if before is None and call.error is not None and passed and not reached:
             before = passed[-1]
         asking = {gate for gate, _ in route.requests}

@@ -8,6 +8,7 @@ from typing import Any
 from packetflow.intelligence.gate import DISABLED, QUARANTINED, RESTARTING, RUNNING
 from packetflow.node.system import shapes
 from packetflow.otp import WorkerInfo
+from packetflow.telemetry.metrics import merged as merged_metrics
 from packetflow.telemetry.traces import quantile
 
 WORST = (QUARANTINED, RESTARTING, RUNNING, DISABLED)  # a state that is not here is shown before all
@@ -136,6 +137,9 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
                 "blocked": hub["blocked"] + stats["hub"]["blocked"],
                 "broken": hub["broken"] + stats["hub"]["broken"],
             }
+    if "metrics" in mine:
+        others = {id: stats["metrics"] for id, stats in told.items() if not isinstance(stats, Exception)}
+        merged["metrics"] = merged_metrics(mine["metrics"], others)  # type: ignore[typeddict-item, arg-type]
     missing = [id for id, stats in told.items() if isinstance(stats, Exception)]
     if missing:
         merged["missing"] = missing

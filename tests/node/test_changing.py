@@ -61,7 +61,7 @@ def restless(project: Project, started: Start) -> Node:
 
 
 def hosts(node: Node) -> int:
-    return len(node.tree()["children"][2]["children"][1]["children"][0]["children"])
+    return len(node.tree()["children"][-1]["children"][1]["children"][0]["children"])
 
 
 def test_what_is_prepared_runs_and_is_in_no_requests_way_until_it_is_committed(

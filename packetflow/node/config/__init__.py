@@ -1,9 +1,10 @@
 """A node's configuration: read from files, environment and flags, checked with places, shown with origins."""
 
 from packetflow.node.config.faults import ConfigError, Fault, render, render_fault
+from packetflow.node.config.json_schema import json_schema
 from packetflow.node.config.layers import UnknownKey
 from packetflow.node.config.overlay import Overlay, OverlayEntry, OverlayError
-from packetflow.node.config.schema import CapabilityEntry, Match, ModuleEntry, NodeConfig, json_schema
+from packetflow.node.config.schema import CapabilityEntry, Match, ModuleEntry, NodeConfig
 from packetflow.node.config.secrets import Secret, SecretError
 from packetflow.node.config.sources import (
     Dropped,
