@@ -68,7 +68,7 @@ class Subscription:
                 except Exception as error:
                     self.failed += 1
                     self._topics.log.error(
-                        "a subscriber failed", topic=event.topic, event=event.id, exc_info=error
+                        "a subscriber failed", topic=event.topic, id=event.id, exc_info=error
                     )
                 else:
                     self.delivered += 1

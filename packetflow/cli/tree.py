@@ -66,6 +66,13 @@ SECTIONS = (
                 default="show",
                 takes="ID or last",
             ),
+            "audit": Branch(
+                "who did what",
+                {
+                    "list": Leaf(HERE + "audit:list_", "the last audit records"),
+                    "verify": Leaf(HERE + "audit:verify", "whether any was changed since it was written"),
+                },
+            ),
         },
     ),
     Section(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from packetflow.capabilities.authorisation import Rule
@@ -159,7 +160,17 @@ def audit_filter(
     trace: str | None = None,
 ) -> Callable[[Mapping[str, Any]], bool]:
     """Selects audit records. since: RFC 3339 in UTC; principal, capability: patterns; outcome: `ok`, or an error's code;
-    trace: the first letters of its id."""
+    trace: the first letters of its id. Raises ValidationFailed for a time that is none."""
+    if since is not None:
+        try:
+            begin = datetime.fromisoformat(since)
+        except ValueError:
+            message = f"since {since!r} is no time; expected RFC 3339, such as 2026-01-31T12:00:00Z"
+            raise ValidationFailed(
+                message, {"faults": [{"path": "since", "message": "is no time"}]}
+            ) from None
+        begin = begin if begin.tzinfo is not None else begin.replace(tzinfo=UTC)
+        since = begin.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     def select(record: Mapping[str, Any]) -> bool:
         id = str(record.get("capability", "")).partition("@")[0]

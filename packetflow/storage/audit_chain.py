@@ -24,7 +24,7 @@ _HASH = ',"hash":"'
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a chain ended. Written as `n:hash:signature`."""
+    """Where a chain ended. Written as `n:hash:signature`; the signature is empty where nobody signed it."""
 
     n: int
     hash: str
@@ -46,11 +46,11 @@ def signature_of(n: int, hash: str, key: bytes) -> str:
 def parse_head(text: str) -> Head:
     """A head as it is written in a log or an anchor. Raises ValueError."""
     parts = text.strip().split(":")
-    if len(parts) != 3 or not parts[0].isdecimal() or any(len(part) != 64 for part in parts[1:]):
+    if len(parts) not in (2, 3) or not parts[0].isdecimal() or any(len(part) != 64 for part in parts[1:]):
         raise ValueError(
             f"{text.strip()[:80]!r} is no head; expected number:hash:signature, as the node's log writes it"
         )
-    return Head(int(parts[0]), parts[1], parts[2])
+    return Head(int(parts[0]), parts[1], parts[2] if len(parts) == 3 else "")
 
 
 def sealed(record: Mapping[str, Any], n: int, previous: str) -> tuple[bytes, str]:
@@ -168,7 +168,7 @@ def verify(folder: Path, *, head: Head | None = None, key: bytes | None = None) 
                 f"record {one.n}",
                 f"it is not the one of {what}: the chain up to there was written anew",
             )
-        elif key is not None and not one.signed_by(key):
+        elif key is not None and one.signature and not one.signed_by(key):
             _broken(verdict, one.n, what, "it was not signed by this node's key")
     return verdict
 

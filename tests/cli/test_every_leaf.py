@@ -35,6 +35,7 @@ NEEDS_NO_NODE = {
     "doctor",
     "init",
     "start",
+    "audit verify",
     "config check",
     "config show",
     "config schema",
