@@ -9,8 +9,9 @@ import packetflow.errors
 from packetflow.errors import PacketFlowError
 
 NAMES = [
-    "Client", "Context", "Continue", "Intercept", "Module", "Node", "Optimize", "Reject", "Request", "ResourceSettings",
-    "Respond", "Response", "Secret", "Transform", "__version__", "capability", "counter", "resource",
+    "Client", "Context", "Continue", "EffectBackend", "Intercept", "Module", "Node", "Optimize", "Reject", "Request",
+    "ResourceSettings", "Respond", "Response", "Secret", "Transform", "__version__", "all_of", "any_of", "audit",
+    "capability", "counter", "effect", "emit", "gauge", "histogram", "not_", "notify", "resource", "roles",
 ]  # fmt: skip
 
 
