@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from packetflow.capabilities.authorisation import Rule, RuleError, rule
+from packetflow.capabilities.conditions import ConditionError
 from packetflow.capabilities.contract import Contract, DefinitionError, faults_of, place_of
 from packetflow.capabilities.effects import Effect
 
@@ -23,6 +25,7 @@ class Capability:
     """A capability's definition: contract, options and the function itself. Immutable once made."""
 
     __slots__ = (
+        "authorize",
         "blocking",
         "contract",
         "deprecated",
@@ -50,6 +53,7 @@ class Capability:
         tags: Iterable[str] = (),
         examples: Iterable[Mapping[str, Any]] = (),
         effects: Iterable[Effect] = (),
+        authorize: Any = None,
         timeout: float | None = None,
         stream_timeout: float | None = None,
         blocking: bool = False,
@@ -105,6 +109,7 @@ class Capability:
             raise DefinitionError(
                 f"{where}: stream_timeout {stream_timeout!r} of {id}; expected seconds above 0, of a generator function"
             )
+        self.authorize: Rule | None = None if authorize is None else self._rule(authorize, where)
         self.examples = tuple(dict(example) for example in examples)
         for number, example in enumerate(self.examples):
             try:
@@ -114,6 +119,12 @@ class Capability:
                 raise DefinitionError(
                     f"{where}: example {number} of {id} does not fit its contract: {fault['path']} {fault['message']}"
                 ) from error
+
+    def _rule(self, given: Any, where: str) -> Rule:
+        try:
+            return rule(given).bound(dict.fromkeys(self.contract.field_names))
+        except (RuleError, ConditionError) as error:
+            raise DefinitionError(f"{where}: authorize of {self.id}: {error}") from error
 
     @property
     def major(self) -> int:
@@ -138,10 +149,12 @@ def capability(id: str, **options: Any) -> Callable[[F], F]:
     """Declare a function as the capability `id` (dotted, lower case).
 
     The contract comes from the type hints, the intent from the docstring's first line. Options: version ("1.0.0"), intent,
-    tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), blocking (runs in a
-    thread, for code that waits without gevent), deprecated (what to use instead). The function may be `async def`. If it is
-    a generator function (of either kind) its items are streamed to the caller: `timeout` then bounds the wait for each item,
-    and stream_timeout (seconds, no bound if None) the stream as a whole.
+    tags, examples (payloads, checked here), effects, authorize (who may call it beside having the right: roles("admin"), a
+    condition in CEL over payload and context, a function (payload, context) -> bool, or several together), timeout
+    (seconds; the node's default if None), blocking (runs in a thread, for code that waits without gevent), deprecated
+    (what to use instead). The function may be `async def`. If it is a generator function (of either kind) its items are
+    streamed to the caller: `timeout` then bounds the wait for each item, and stream_timeout (seconds, no bound if None)
+    the stream as a whole.
     Raises DefinitionError, with file and line, for a declaration that can't work.
     """
 

@@ -146,8 +146,13 @@ class CapabilityRegistry(GenServer):
         swap: Callable[[Catalogue], None],
         settle: Callable[[], None],
         log: Any,
+        check: Callable[[Catalogue], None] = lambda catalogue: None,
     ) -> None:
-        """Load all sources and put the first catalogue in place. Raises DefinitionError."""
+        """Load all sources and put the first catalogue in place. Raises DefinitionError.
+
+        check: looks at a catalogue before it is put in place; raises DefinitionError for one that can't be served.
+        """
+        self._check = check
         self._data_folder = data_folder
         self._run_async = run_async
         self._publish = swap
@@ -282,9 +287,10 @@ class CapabilityRegistry(GenServer):
     def _build(self, source: CapabilitySource) -> Group:
         return Group(source, self._data_folder, self._run_async)
 
-    @staticmethod
-    def _catalogue(groups: Iterable[Group]) -> Catalogue:
-        return Catalogue(one for group in groups for one in group.registered)
+    def _catalogue(self, groups: Iterable[Group]) -> Catalogue:
+        made = Catalogue(one for group in groups for one in group.registered)
+        self._check(made)
+        return made
 
     def _retire(self, gone: list[Group]) -> None:
         """Requests under way finish on the old ones; then their resources close."""

@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from packetflow.capabilities.authorisation import Allowed, Denied, Rule
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.intelligence.chain import Hooks, ModuleChain
 from packetflow.intelligence.gate import Gate
 from packetflow.security.access import Grants
+from packetflow.telemetry.masking import NOTHING, Mask
 from packetflow.wire.errors import Forbidden, NotFound, Rejected, RequestError, ValidationFailed
 from packetflow.wire.stream import Stream
 
@@ -33,6 +35,8 @@ CONTRACT_IN = Stage("contract in", "contract")
 CONTRACT_OUT = Stage("contract out", "contract")
 EFFECTS = Stage("effects", "effects")
 STREAM = Stage("stream", "stream")
+# What is required before a capability runs could not be written down, so it did not run.
+INTENT = Stage("intent", "intent")
 
 
 class Route:
@@ -46,6 +50,7 @@ class Route:
         "effects",
         "id",
         "invoke",
+        "mask",
         "plans",
         "refusal",
         "registered",
@@ -53,6 +58,7 @@ class Route:
         "responses",
         "retired",
         "returns",
+        "rule",
         "stages",
         "timeout",
         "validate_input",
@@ -66,6 +72,9 @@ class Route:
         hooks: tuple[Hooks, Hooks, Hooks],
         timeout: float,
         refusal: RequestError | None,
+        rule: Rule | None = None,
+        effects: Any = None,
+        mask: Mask = NOTHING,
     ) -> None:
         definition = registered.definition
         contract = definition.contract
@@ -73,11 +82,18 @@ class Route:
         self.id = definition.id
         self.version = definition.version
         self.refusal = refusal
-        self.invoke: Callable[..., Any] = registered.invoke
+        # What must be asked of each request; None where the caller's rights and roles settle it.
+        self.rule = rule
+        # What nobody may read in traces.
+        self.mask = mask | contract.mask
+        # A RouteEffects, or None.
+        self.effects = effects
+        self.invoke: Callable[..., Any] = (
+            registered.invoke if effects is None else effects.guarding(registered.invoke)
+        )
         self.validate_input = contract.validate_input
         self.validate_output = contract.validate_output
         self.returns = contract.returns
-        self.effects = definition.effects
         self.requests, self.plans, self.responses = hooks
         self.timeout = definition.timeout or timeout
         run = Stage(f"{definition.id}@{definition.version}", "run")
@@ -87,7 +103,7 @@ class Route:
             *(Stage(gate.name, "request", gate) for gate, _ in self.requests),
             run,
             CONTRACT_OUT,
-            *((EFFECTS,) if self.effects else ()),
+            *((EFFECTS,) if effects is not None else ()),
             *(Stage(gate.name, "response", gate) for gate, _ in self.responses),
         )
         self.count = 0
@@ -116,8 +132,13 @@ class StreamRoute(Route):
         refusal: RequestError | None,
         items: Hooks,
         blind: tuple[Gate, ...],
+        rule: Rule | None = None,
+        effects: Any = None,
+        mask: Mask = NOTHING,
     ) -> None:
-        super().__init__(registered, hooks, timeout, refusal)
+        super().__init__(registered, hooks, timeout, refusal, rule, effects, mask)
+        if effects is not None:
+            self.effects = effects.at_the_end()
         self.items = items
         self.blind = blind
         self.stages = (*self.stages, STREAM)
@@ -127,6 +148,8 @@ class StreamRoute(Route):
 
     def _open(self, fields: dict[str, Any], call: Any) -> Stream:
         self._refuse(call)
+        if self.effects is not None:
+            self.effects.begin(call, fields)
         stream: Stream = call.door.open_stream(call, self.registered.invoke(fields, call))
         return stream
 
@@ -176,6 +199,11 @@ class Nowhere:
         self.id, _, self.version = capability[:SHOWN].partition("@")
 
 
+def forbidden(capability: str, words: str, **details: str) -> Forbidden:
+    """The refusal by a capability's rule: which one, and nothing of the payload."""
+    return Forbidden(f"{capability} needs {words}", {"capability": capability, "rule": words, **details})
+
+
 class Routes:
     """Compiles routes from the catalogue and the chain, both swapped in one assignment, and keeps the counts of retired ones."""
 
@@ -185,15 +213,18 @@ class Routes:
         self.escapes = escapes
         self.catalogue = Catalogue()
         self.chain = ModuleChain()
-        self._grants: dict[tuple[frozenset[str], bool], Grants] = {}
+        # Makes what runs the effects of a capability that has some.
+        self.compile_effects: Callable[[Registered], Any] | None = None
+        self.mask: Mask = NOTHING
+        self._grants: dict[tuple[frozenset[str], bool, frozenset[str]], Grants] = {}
         self._live: list[Route] = []
 
-    def grants(self, patterns: Iterable[str], operator: bool = False) -> Grants:
-        """The grants of these patterns: one object for all sessions of the same rights."""
-        key = (frozenset(patterns), operator)
+    def grants(self, patterns: Iterable[str], operator: bool = False, roles: Iterable[str] = ()) -> Grants:
+        """The grants of these patterns and roles: one object for all sessions of the same rights."""
+        key = (frozenset(patterns), operator, frozenset(roles))
         found = self._grants.get(key)
         if found is None:
-            found = self._grants[key] = Grants(patterns, operator)
+            found = self._grants[key] = Grants(*key)
         return found
 
     def swap(self, *, catalogue: Catalogue | None = None, chain: ModuleChain | None = None) -> None:
@@ -236,30 +267,49 @@ class Routes:
         refusal: RequestError | None = None
         if not grants.allow(definition.id):
             refusal = Forbidden(f"{definition.id} is not granted to you", {"capability": definition.id})
+        rule = None if definition.authorize is None else definition.authorize.for_roles(grants.roles)
+        if isinstance(rule, Denied) and refusal is None:
+            refusal = forbidden(definition.id, rule.words)
         escapes = grants.operator and definition.id in self.escapes
         chain = NO_MODULES if escapes else self.chain
         hooks = chain.hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
+        effects = None
+        if definition.effects and self.compile_effects is not None:
+            effects = self.compile_effects(registered)
+        asked = None if rule is None or isinstance(rule, Allowed | Denied) else rule
         if definition.streams:
             items, blind = chain.item_hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
-            route: Route = StreamRoute(registered, hooks, self.timeout, refusal, items, blind)
+            route: Route = StreamRoute(
+                registered, hooks, self.timeout, refusal, items, blind, asked, effects, self.mask
+            )
         else:
-            route = Route(registered, hooks, self.timeout, refusal)
+            route = Route(registered, hooks, self.timeout, refusal, asked, effects, self.mask)
         table[key] = route
         self._live.append(route)
         return route
 
     def _unknown(self, grants: Grants, name: str) -> NotFound:
         id, _, version = name.partition("@")
-        versions = [registered.definition.version for registered in self.catalogue.versions(id)]
-        if versions and grants.allow(id):
+        there = [one for one in self.catalogue.versions(id) if self._may_know(grants, one)]
+        versions = [registered.definition.version for registered in there]
+        if versions:
             return NotFound(
                 f"{id} has no version {version!r}; there is {', '.join(versions)}",
                 {"capability": id, "versions": versions},
             )
-        known = [known for known in self.catalogue.ids if grants.allow(known)]
+        known = sorted({one.definition.id for one in self.catalogue if self._may_know(grants, one)})
         nearest = difflib.get_close_matches(id, known, n=3, cutoff=0.5)
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         return NotFound(f"no capability {id!r}{hint}", {"capability": id, "nearest": nearest})
+
+    @staticmethod
+    def _may_know(grants: Grants, registered: Registered) -> bool:
+        definition = registered.definition
+        if not grants.allow(definition.id):
+            return False
+        return definition.authorize is None or not isinstance(
+            definition.authorize.for_roles(grants.roles), Denied
+        )
 
     def fold(self, route: Route) -> None:
         """Move a retired route's counts to where they are kept."""

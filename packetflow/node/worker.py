@@ -16,6 +16,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from packetflow.capabilities.context import Context
 from packetflow.node import view
+from packetflow.node.auditing import Records, Unrecorded, audit_child
 from packetflow.node.blueprint import Blueprint
 from packetflow.node.changing import Change, Reconfiguration
 from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
@@ -23,6 +24,7 @@ from packetflow.node.config.handing_over import unpack
 from packetflow.node.door import Door
 from packetflow.node.node import Node
 from packetflow.node.reloading import faults_of
+from packetflow.otp import ChildSpec
 from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.workers.process import WorkerContext
 from packetflow.security.access import Session
@@ -36,6 +38,7 @@ TRUSTED = Limits(
     1 << 30, 1 << 30, 1000, 1 << 30, 1 << 30
 )  # of what the parent answers: its callers' limits are at its doors
 GRACE = 1.0  # seconds beyond a request's own time that the parent has for its answer
+PATIENCE = 10.0  # seconds that the parent has to write audit records
 LAST = 1.0  # seconds for the last answers to the parent at the end
 
 
@@ -120,6 +123,7 @@ class WorkerDoor(Door):
             session.tenant,
             session.door,
             session.peer,
+            sorted(session.roles),
         )
         told = (seconds, metadata.idempotency_key, metadata.traceparent)
         request = ("request", capability, None if payload is None else dict(payload), caller, told, intent)
@@ -171,6 +175,7 @@ class WorkerNode(Node):
     door_class = WorkerDoor
 
     def __init__(self, worker: WorkerContext, index: int, given: Mapping[str, Any]) -> None:
+        self._worker = worker
         self._count = int(given["count"])
         self._ports = dict(given["ports"])
         self._without = given["without"]
@@ -184,6 +189,19 @@ class WorkerNode(Node):
 
     def _shared(self, loaded: LoadedConfig) -> LoadedConfig:
         return dataclasses.replace(loaded, config=share(loaded.config, self._count, self._ports))
+
+    def audit_process(self) -> ChildSpec:
+        """The process that hands this worker's audit records to the parent, which writes them."""
+        self.trail.commit = self._hand_over
+        return audit_child(self.trail, lambda seconds: None, self.config.timeouts.shutdown)
+
+    def _hand_over(self, group: Records) -> None:
+        try:
+            why = self._worker.call(("audit", [dict(record) for record in group]), PATIENCE)
+        except Exception as error:
+            raise Unrecorded(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unrecorded(why)
 
     # ---- what the parent asks -----------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from packetflow.otp.clock import Clock
+from packetflow.telemetry.masking import HIDDEN
 
 OVERHEAD = 1_500  # bytes a trace takes by estimate, without what modules noted
 SHORTEST = 4  # letters of an id that are enough to ask for it
-HIDDEN = "***"
 
 
 class Traces:

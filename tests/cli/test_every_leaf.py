@@ -50,6 +50,7 @@ NEEDS_NO_NODE = {
     "doctor",
     "init",
     "start",
+    "audit verify",
     "config check",
     "config show",
     "config schema",
