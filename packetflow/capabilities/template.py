@@ -32,7 +32,7 @@ class Template:
                 try:
                     self._parts.append(Expression(code, names))
                 except ConditionError as error:
-                    raise TemplateError(f"in {{{code}}}: {error}") from error
+                    raise TemplateError(f"in {{{code}}}: {error.reason}") from error
 
     def fill(self, scope: Mapping[str, Any]) -> str:
         """The text for these values. A place that can't be filled shows why, in its braces: the rest is worth sending."""
