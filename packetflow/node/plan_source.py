@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packetflow.capabilities.contract import DefinitionError
+from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.loader import LoadedCapabilities
-from packetflow.capabilities.registry import CapabilitySource
 
 SUFFIXES = (".toml", ".json")
 
