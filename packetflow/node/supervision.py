@@ -9,6 +9,7 @@ Node                          one_for_one
    ├─ intelligence            one_for_all
    │  ├─ modules              dynamic: a supervisor of its own for each module
    │  └─ chain                the registry: who stands in the chain
+   ├─ files                   looks at the folders of capability files
    ├─ ports, workers          of a node with workers: its processes, each with such a tree of its own
    └─ transports              one_for_one: a listener each; started last, stopped first
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.intelligence.loader import shipped
 from packetflow.intelligence.registry import ModuleRegistry, Surroundings
+from packetflow.node.capability_files import CapabilityFiles
 from packetflow.node.listeners import listeners
 from packetflow.node.parts import Storage, Telemetry
 from packetflow.node.publisher import PUBLISHER, Publisher
@@ -33,13 +35,28 @@ if TYPE_CHECKING:
 CAPABILITIES = "capabilities"
 MODULES = "chain"
 HOSTS = "modules"
+FILES = "files"
 
 
 def start_tree(node: Node) -> Ref:
     """Start the tree. Raises what the part that did not start raised."""
     timeouts = node.config.timeouts
     name = node.config.node.name
-    core = [_capabilities(node), _intelligence(node), *node.more_children(), _transports(node)]
+    files = ChildSpec(
+        CapabilityFiles,
+        lambda: node.config.catalogue.folders,
+        node.take_on_files,
+        node.log,
+        id="files",
+        name=FILES,
+    )
+    core = [
+        _capabilities(node),
+        _intelligence(node),
+        *([files] if node.holds_folder else []),
+        *node.more_children(),
+        _transports(node),
+    ]
     storage = ChildSpec(
         Storage,
         node.config.node.data_folder,
@@ -89,9 +106,9 @@ def _capabilities(node: Node) -> ChildSpec:
         CapabilityRegistry,
         node.sources,
         node.config.node.data_folder,
-        node.coroutines.run,
+        node.surroundings,
         node.swap_catalogue,
-        node.settle,
+        node.settle_in,
         node.log,
         id=CAPABILITIES,
         name=CAPABILITIES,
