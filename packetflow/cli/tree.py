@@ -74,7 +74,7 @@ SECTIONS = (
                 "compositions: capabilities put together",
                 {
                     "list": Leaf(HERE + "flow:list_", "those that the node serves, and whether they can run"),
-                    "show": Leaf(HERE + "flow:show", "one as a tree, or as a Mermaid flowchart"),
+                    "show": Leaf(HERE + "flow:show", "one as a tree, a picture or a file"),
                     "check": Leaf(HERE + "flow:check", "whether the one in a file could run on the node"),
                     "run": Leaf(HERE + "flow:run_", "runs one to its end"),
                 },

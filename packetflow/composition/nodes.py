@@ -19,19 +19,22 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from packetflow.capabilities.conditions import Expression
 from packetflow.capabilities.definition import ID
+from packetflow.documents.faults import Fault as DataFault
 from packetflow.otp.errors import PacketFlowError
 
 Condition: TypeAlias = str | Callable[[Mapping[str, Any]], Any]
 
 
 class PlanError(PacketFlowError):
-    """A plan that can't be one. faults: each with the place of its node, what is wrong, and what is expected."""
+    """A plan that can't be one. field: of the node that was refused, if it is one field's fault. faults: of data that was read,
+    all of them, each with its key, and where it stands if it came from a file."""
 
     code = "validation_failed"
 
-    def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(self, message: str, faults: tuple[DataFault, ...] = (), field: str = "") -> None:
         super().__init__(message)
         self.faults = faults
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,8 @@ class Step(Node):
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or not ID.fullmatch(self.capability.partition("@")[0]):
             raise PlanError(
-                f"step {self.capability!r}: expected a capability's id, such as ticket.open or ticket.open@2"
+                f"step {self.capability!r}: expected a capability's id, such as ticket.open or ticket.open@2",
+                field="capability",
             )
         for name, given in self.inputs.items():
             if not isinstance(given, str | Value | Cel):
@@ -120,7 +124,8 @@ class Step(Node):
         for name, to in self.outputs.items():
             if not isinstance(to, str) or not to.isidentifier():
                 raise PlanError(
-                    f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope"
+                    f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope",
+                    field="outputs",
                 )
         _positive("step " + self.capability, "timeout", self.timeout, optional=True)
 
@@ -258,7 +263,7 @@ class Loop(Node):
             if condition is not None:
                 _condition("loop", condition)
         if not isinstance(self.delay, int | float) or self.delay < 0:
-            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0")
+            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0", field="delay")
         _identifier("loop", "item", self.item)
 
     @property
@@ -330,7 +335,7 @@ class Retry(Node):
         for name, least in (("delay", 0.0), ("factor", 1.0), ("maximum", 0.0), ("jitter", 0.0)):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int | float) or given < least:
-                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}")
+                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}", field=name)
         if self.retry_when is not None:
             _condition("retry", self.retry_when)
 
@@ -356,7 +361,7 @@ class CircuitBreaker(Node):
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str) or not self.key:
-            raise PlanError(f"circuit_breaker: key is {self.key!r}; expected a text")
+            raise PlanError(f"circuit_breaker: key is {self.key!r}; expected a text", field="key")
         _count("circuit_breaker", "threshold", self.threshold)
         _count("circuit_breaker", "trials", self.trials)
         _positive("circuit_breaker", "recovery", self.recovery)
@@ -438,21 +443,23 @@ def _count(kind: str, name: str, given: object, optional: bool = False) -> None:
     if given is None and optional:
         return
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1", field=name)
 
 
 def _positive(kind: str, name: str, given: object, optional: bool = False) -> None:
     if given is None and optional:
         return
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
-        raise PlanError(f"{kind}: {name} is {given!r}; expected seconds above 0")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected seconds above 0", field=name)
 
 
 def _word(kind: str, name: str, given: object, words: tuple[object, ...]) -> None:
     if given not in words:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected one of {', '.join(map(repr, words))}")
+        raise PlanError(
+            f"{kind}: {name} is {given!r}; expected one of {', '.join(map(repr, words))}", field=name
+        )
 
 
 def _identifier(kind: str, name: str, given: object) -> None:
     if not isinstance(given, str) or not given.isidentifier():
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a name")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a name", field=name)

@@ -93,39 +93,50 @@ class Compositions:
             if plan is not None
         ]  # fmt: skip
 
-    def one(self, id: str, allow: Callable[[str], bool]) -> shapes.Flow:
-        """One in full. Raises NotFound."""
+    def one(self, id: str, allow: Callable[[str], bool], svg: bool = False) -> shapes.Flow:
+        """One in full; with a picture of it if `svg`. Raises NotFound."""
         plan = plan_of(self._routes.catalogue, id) if allow(id.partition("@")[0]) else None
         if plan is None:
             names = [row["id"] for row in self.rows(allow)]
             raise NotFound(f"no composition {id!r}", {"flow": id, "nearest": nearest(id, names)})
-        from packetflow.composition.data import to_data
         from packetflow.composition.drawing import as_mermaid, as_text
         from packetflow.composition.nodes import PlanError
+        from packetflow.composition.writing import to_data
 
         try:
             data = to_data(plan)
         except PlanError:
             data = None
         contract = plan.definition.contract
-        return {
+        shown: shapes.Flow = {
             "id": plan.id, "version": plan.version, "intent": plan.intent, "requires": dict(contract.requires),
             "provides": dict(contract.provides), "plan": data, "text": as_text(plan), "mermaid": as_mermaid(plan),
             "faults": self.faults(plan),
         }  # fmt: skip
+        if svg:
+            from packetflow.composition.picture import as_svg
+
+            shown["svg"] = as_svg(plan)
+        return shown
 
     def check(self, data: Mapping[str, Any]) -> shapes.FlowFaults:
         """What would be wrong with a plan that is not served yet. Raises ValidationFailed if the data is no plan."""
-        from packetflow.composition.data import from_data
+        from packetflow.composition.data import from_data, told
         from packetflow.composition.nodes import PlanError
         from packetflow.composition.plan import walk
 
         try:
             plan = from_data(data)
         except PlanError as error:
-            faults = [{"path": one.place, "message": one.message} for one in error.faults]
+            faults = [{"path": one.key, "message": told(one)} for one in error.faults]
             raise ValidationFailed(f"it is no composition: {error}", {"faults": faults}) from error
-        return {"id": plan.id, "nodes": sum(1 for _ in walk(plan.body)), "faults": self.faults(plan)}
+        return {"id": plan.id, "nodes": sum(1 for _ in walk(plan.body)), "faults": self._found(plan)}
+
+    def _found(self, plan: Composition) -> list[shapes.PlanFault]:
+        from packetflow.composition.validation import validate
+
+        found = validate(plan, Known(self._routes.catalogue))
+        return [{"place": fault.place, "message": fault.message} for fault in found]
 
 
 class Known:

@@ -484,9 +484,9 @@ class Node:
         """The compositions that this caller may call."""
         return self.compositions.rows(session.grants.allow)
 
-    def flow(self, session: Session, id: str) -> shapes.Flow:
+    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
         """One composition in full. Raises NotFound."""
-        return self.compositions.one(id, session.grants.allow)
+        return self.compositions.one(id, session.grants.allow, svg)
 
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
         """What would keep a plan from running on this node. Raises ValidationFailed if it is none."""

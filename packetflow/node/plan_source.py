@@ -1,4 +1,4 @@
-"""Compositions in files: a `[[capabilities]]` entry whose path is a TOML or JSON file, or a folder of them."""
+"""Compositions in files: a `[[capabilities]]` entry whose path is a TOML, JSON or YAML file, or a folder of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.loader import LoadedCapabilities
 from packetflow.capabilities.source import digest_of_files
 
-SUFFIXES = (".toml", ".json")
+SUFFIXES = (".toml", ".json", ".yaml", ".yml")
 
 
 def holds_plans(path: Path) -> bool:
@@ -26,7 +26,7 @@ class PlanSource(CapabilitySource):
 
     def load(self) -> LoadedCapabilities:
         """Raises DefinitionError with every fault of every file, each with file and place."""
-        from packetflow.composition.data import read_file
+        from packetflow.composition.files import read_file
         from packetflow.composition.nodes import PlanError
 
         definitions, faults = [], []
@@ -49,5 +49,5 @@ class PlanSource(CapabilitySource):
         if self.path.is_dir():
             return sorted(file for file in self.path.iterdir() if file.suffix in SUFFIXES)
         if not self.path.exists():
-            raise DefinitionError(f"{self.path}: no such file; expected a composition in TOML or JSON")
+            raise DefinitionError(f"{self.path}: no such file; expected a composition in TOML, JSON or YAML")
         return [self.path]

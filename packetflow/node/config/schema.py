@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from packetflow.node.config.faults import KeyPath, nearest
+from packetflow.documents.faults import KeyPath, nearest
 from packetflow.node.config.fields import (
     KIB,
     MIB,

@@ -71,7 +71,7 @@ class View(Protocol):
     def flows(self, session: Session) -> list[shapes.FlowRow]:
         """The compositions that this caller may call."""
 
-    def flow(self, session: Session, id: str) -> shapes.Flow:
+    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
         """One composition in full."""
 
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
@@ -112,9 +112,9 @@ def _flows(node: View) -> list[Callable[..., Any]]:
         return {"flows": node.flows(context.session)}
 
     @declare("system.flow", tags=["system"])
-    def flow(id: Annotated[str, Field(max_length=200)], context: Context) -> shapes.Flow:
+    def flow(id: Annotated[str, Field(max_length=200)], context: Context, svg: bool = False) -> shapes.Flow:
         """One composition in full: its plan as data and as pictures."""
-        return node.flow(context.session, id)
+        return node.flow(context.session, id, svg)
 
     @declare("system.flow.check", tags=["system"])
     def flow_check(plan: dict[str, Any]) -> shapes.FlowFaults:

@@ -325,7 +325,7 @@ class Flows(TypedDict):
 
 
 class Flow(TypedDict):
-    """`system.flow`. plan: as data, null where it holds Python functions. text, mermaid: pictures of it."""
+    """`system.flow`. plan: as data, null where it holds Python functions. text, mermaid: pictures of it; svg: if asked for."""
 
     id: str
     version: str
@@ -335,15 +335,26 @@ class Flow(TypedDict):
     plan: dict[str, Any] | None
     text: str
     mermaid: str
+    svg: NotRequired[str]
     faults: list[str]
+
+
+class PlanFault(TypedDict):
+    """What is wrong with a node. place: of the node in its plan. file, line, column: where it was written, if in a file."""
+
+    place: str
+    message: str
+    file: NotRequired[str]
+    line: NotRequired[int]
+    column: NotRequired[int]
 
 
 class FlowFaults(TypedDict):
-    """`system.flow.check`. id: of the composition that was checked. faults: each with its place."""
+    """`system.flow.check`. id: of the composition that was checked."""
 
     id: str
     nodes: int
-    faults: list[str]
+    faults: list[PlanFault]
 
 
 class Configuration(TypedDict):
