@@ -21,7 +21,7 @@ def test_search_finds_by_words_and_by_fields_that_are_taken_or_given(desk: Desk)
         return [row["id"] for row in rows]
 
     assert ids("ticket", "answer") == ["ticket.reply"]
-    assert set(ids("customer_id")) == {"ticket.open", "ticket.find"}, "by the name of a field"
+    assert set(ids("customer_id")) == {"ticket.open", "ticket.find", "ticket.export", "ticket.hello"}, "by the name of a field"
     assert ids("--requires", "customer_id") == ["ticket.open"]
     assert "ticket.find" in ids("--provides", "customer_id"), "a field of the items of a list"
     assert ids("ticket", "--requires", "words") == ["ticket.find"]
@@ -30,7 +30,7 @@ def test_search_finds_by_words_and_by_fields_that_are_taken_or_given(desk: Desk)
 
 def test_a_file_is_added_and_its_options_are_shown(project: Desk) -> None:
     project.start()
-    (project.folder / "more").mkdir()
+    (project.folder / "more").mkdir(exist_ok=True)
     (project.folder / "more" / "more.py").write_text(MORE)
     tried = project("capability", "add", "more/more.py", "--dry-run")
     assert (tried.code, tried.out) == (0, "would be: capability more.cached@1.0.0 added\n")
