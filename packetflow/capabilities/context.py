@@ -113,6 +113,15 @@ class Context(Call):
         return self.stages[place] if place < len(self.stages) else self.stages[-1]
 
     @property
+    def idempotency_key(self) -> str | None:
+        """What tells a repetition of this request: the caller's key, or that of a run's step, which a crash may repeat.
+
+        Hand it to whatever honours such keys, and the effect happens once.
+        """
+        metadata = self.metadata
+        return metadata.idempotency_key or metadata.step_key
+
+    @property
     def began(self) -> bool:
         """Whether the capability itself was entered."""
         return any(stage.kind == "run" for stage in self.stages[: len(self.stamps)])
@@ -185,6 +194,15 @@ class Context(Call):
     ) -> Any:
         """Like `request`, but gives the value, or raises the error."""
         return self.request(capability, payload, timeout=timeout, progress=progress).unwrap()
+
+    def behind(self) -> Context:
+        """The same, for requests that go on when this one has been ended: what undoes a part of it. It has no deadline."""
+        late: Context = Call()  # type: ignore[assignment]  # it becomes one below
+        for name in Call.__slots__:
+            setattr(late, name, getattr(self, name))
+        late.deadline, late.greenlet = float("inf"), None
+        late.__class__ = Context
+        return late
 
     def __repr__(self) -> str:
         return f"<Context {self.id[:8]} {self.route.id} for {self.session.principal}>"

@@ -44,6 +44,7 @@ from packetflow.composition.nodes import (
 )
 from packetflow.composition.plan import DEEPEST, MOST_NODES, Composition
 from packetflow.composition.serving import WORDS
+from packetflow.composition.waiting import Approval, WaitFor
 from packetflow.documents.document import Document
 from packetflow.documents.faults import Fault, KeyPath, Place, nearest, path_text, render, value_text
 from packetflow.otp.errors import PacketFlowError
@@ -51,7 +52,8 @@ from packetflow.otp.errors import PacketFlowError
 T = TypeVar("T")
 
 FORMAT = 1  # of plans as data; a file may say `format = 1`
-TOP = ("format", "id", "intent", "version", "requires", "provides", "timeout", "tags", "steps", "plan")
+TOP = ("format", "id", "intent", "version", "requires", "provides", "timeout", "tags", "durable", "run_ttl",
+       "steps", "plan")  # fmt: skip
 STEP = ("inputs", "outputs", "timeout", "compensate", "name")
 # The key of each kind, and the others that it may have. `while` and `over` are a loop's.
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -68,6 +70,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "circuit_breaker": ("key", "threshold", "recovery", "trials", "name"),
     "hedge": ("after", "attempts", "name"),
     "sleep": ("name",),
+    "wait_for": ("match", "timeout", "outputs", "name"),
+    "approval": ("subject", "deadline", "on_timeout", "escalate_to", "outputs", "name"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "loop": ("max_iterations",), "map_reduce": ("over",), "circuit_breaker": ("key",), "hedge": ("after",),
@@ -81,9 +85,10 @@ SEVERAL: Mapping[str, type[Several]] = {
 # The fields of nodes that are called otherwise in data; "" stands for the key of the node's kind.
 KEYS: Mapping[str, str] = {
     "while_": "while", "capability": "", "steps": "", "body": "", "map": "", "seconds": "", "cases": "",
+    "event": "", "who": "",
 }  # fmt: skip
-CONDITIONS = ("over", "while", "break_when", "retry_when", "partition")
-ABSENT_BY_DEFAULT = ("timeout", "limit", "combine")
+CONDITIONS = ("over", "while", "break_when", "retry_when", "partition", "match")
+ABSENT_BY_DEFAULT = ("timeout", "limit", "combine", "deadline")
 NODES = ("compensate", "otherwise", "fallback", "reduce")
 
 
@@ -219,7 +224,9 @@ class _Reader:
             elif not isinstance(data[key], str):
                 self.wrong((key,), data[key], "a text")
         given = {key: self._types(data[key], key) for key in ("requires", "provides") if key in data}
-        self.no_null(data, ("timeout",), ())
+        self.no_null(data, ("timeout", "run_ttl"), ())
+        if not isinstance(data.get("durable", False), bool):
+            self.wrong(("durable",), data["durable"], "true or false")
         tags = data.get("tags", [])
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
             self.wrong(("tags",), tags, "a list of texts")
@@ -245,7 +252,7 @@ class _Reader:
     ) -> Composition:
         made = Composition(
             data["id"], data["intent"], body, types.get("requires", {}), types.get("provides"),
-            data.get("version", "1.0.0"), data.get("timeout"), tags,
+            data.get("version", "1.0.0"), data.get("timeout"), tags, data.get("durable", False), data.get("run_ttl"),
         )  # fmt: skip
         made.definition  # noqa: B018 - what can't be served is a fault of this file
         return made
@@ -321,17 +328,21 @@ class _Reader:
                 self.wrong(here, given, "a list of nodes")
                 return None
             return self._several(SEVERAL[kind], kind, given, options, way, here, place, depth)
+        outputs = options.get("outputs", {})
+        if not isinstance(outputs, Mapping):
+            self.wrong((*way, "outputs"), outputs, "a table of fields and names")
+            return None
         if kind in ("step", "subflow"):
             options["inputs"] = self._inputs(options.get("inputs", {}), (*way, "inputs"))
-            outputs = options.get("outputs", {})
-            if not isinstance(outputs, Mapping):
-                self.wrong((*way, "outputs"), outputs, "a table of fields and names")
-                return None
             return self.make(
                 way, kind, data, lambda: (Subflow if kind == "subflow" else Step)(given, **options)
             )
         if kind == "sleep":
             return self.make(way, kind, data, lambda: Sleep(given, **options))
+        if kind == "wait_for":
+            return self.make(way, kind, data, lambda: WaitFor(given, **options))
+        if kind == "approval":
+            return self.make(way, kind, data, lambda: Approval(given, **options))
         if kind == "branch":
             return self._branch(given, data, options, way, place, depth)
         body = self.node(given, here, below(place, "map" if kind == "map_reduce" else "body"), depth + 1)

@@ -26,6 +26,7 @@ CONDITION: Schema = {"type": "string", "description": "A CEL text over the scope
 COUNT: Schema = {"type": "integer", "minimum": 1}
 SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds."}
 FROM_ZERO: Schema = {"type": "number", "minimum": 0}
+PRINCIPALS: Schema = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
 NAME: Schema = {"type": "string", "pattern": "^[^\\W\\d]\\w*$"}
 
 # What stands at the key of each kind.
@@ -33,6 +34,8 @@ OF_KIND: Mapping[str, Schema] = {
     "step": STEP, "subflow": STEP, "pipeline": NODES, "saga": NODES, "parallel": NODES, "race": NODES,
     "branch": {"type": "array", "items": {"$ref": "#/$defs/case"}, "minItems": 1},
     "loop": NODE, "map_reduce": NODE, "retry": NODE, "circuit_breaker": NODE, "hedge": NODE, "sleep": SECONDS,
+    "wait_for": {"type": "string", "minLength": 1, "description": "An event's name, such as payment.received."},
+    "approval": {**PRINCIPALS, "description": "Who may decide."},
 }  # fmt: skip
 # What stands at the other keys. `retry` counts its delay from 0, as `loop` does.
 OPTIONS: Mapping[str, Schema] = {
@@ -49,7 +52,8 @@ OPTIONS: Mapping[str, Schema] = {
     "delay": FROM_ZERO, "reduce": {"anyOf": [{"enum": list(MapReduce.REDUCERS)}, NODE]}, "concurrency": COUNT, "chunk": COUNT,
     "partition": CONDITION, "most": COUNT, "factor": {"type": "number", "minimum": 1}, "maximum": FROM_ZERO, "jitter": FROM_ZERO,
     "retry_when": CONDITION, "fallback": NODE, "key": {"type": "string", "minLength": 1}, "threshold": COUNT,
-    "recovery": SECONDS, "trials": COUNT, "after": SECONDS,
+    "recovery": SECONDS, "trials": COUNT, "after": SECONDS, "match": CONDITION, "subject": {"type": "string"},
+    "deadline": SECONDS, "on_timeout": {"enum": ["reject", "approve", "escalate"]}, "escalate_to": PRINCIPALS,
 }  # fmt: skip
 
 
@@ -64,6 +68,8 @@ def plan_schema() -> dict[str, Any]:
         "format": {"const": FORMAT}, "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
         "intent": {"type": "string", "minLength": 1}, "version": {"type": "string", "pattern": f"^{VERSION.pattern}$"},
         "requires": types, "provides": types, "timeout": SECONDS, "tags": {"type": "array", "items": {"type": "string"}},
+        "durable": {"type": "boolean", "description": "Each step's result is stored before the next begins."},
+        "run_ttl": {**SECONDS, "description": "Seconds after which a durable run is ended."},
         "steps": NODES, "plan": NODE,
     }  # fmt: skip
     return {

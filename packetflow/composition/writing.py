@@ -30,6 +30,10 @@ def to_data(plan: Composition) -> dict[str, Any]:
         data["timeout"] = plan.timeout
     if plan.tags:
         data["tags"] = list(plan.tags)
+    if plan.durable:
+        data["durable"] = True
+    if plan.run_ttl is not None:
+        data["run_ttl"] = plan.run_ttl
     data["plan"] = node_to_data(plan.body)
     return data
 
@@ -44,7 +48,8 @@ def node_to_data(node: Node) -> Any:
     for each in fields(node):
         value = getattr(node, each.name)
         key = {"while_": "while", "capability": node.kind, "steps": node.kind, "body": node.kind, "map": node.kind,
-               "seconds": node.kind, "cases": node.kind}.get(each.name, each.name)  # fmt: skip
+               "seconds": node.kind, "cases": node.kind, "event": node.kind,
+               "who": node.kind}.get(each.name, each.name)  # fmt: skip
         if key != node.kind and (value == each.default or (isinstance(value, Mapping) and not value)):
             continue
         data[key] = _plain(value, node)

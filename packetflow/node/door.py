@@ -282,7 +282,7 @@ class Door(Plans):
             )
         if parent is not None:
             timeout = max(0.0, min(timeout, parent.deadline - self._monotonic()))
-        bare = Metadata(metadata.timeout, None, metadata.traceparent, None, metadata.progress)
+        bare = Metadata(metadata.timeout, None, metadata.traceparent, None, metadata.progress, key)
 
         def revive(value: Any) -> Any:
             route = self.routes.find(session.grants, capability, parent is not None)

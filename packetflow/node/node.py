@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 
 import gevent
 from gevent.event import Event
@@ -26,7 +26,6 @@ from packetflow.node.catalogue_setting import catalogue_setting
 from packetflow.node.changing import Changing, FilesChanged, ModuleSwitch
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
-from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
@@ -53,12 +52,16 @@ from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import OWN, Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, NotFound, RequestError
+from packetflow.wire.errors import Cancelled, RequestError
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
 SETTLE_LAST = 0.5  # the same, where it takes long
+
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 
 class Node:
@@ -134,10 +137,8 @@ class Node:
             running=settings.jobs.running,
         )
         self.routes.start_job, self.routes.job_entered = self.jobs.start_for, self.jobs.entered
-        self.compositions = Compositions(self.routes, self.clock, self.log)
-        self.door.engine = self.compositions.run
-        self.door.faults_of_plan = self.compositions.faults
-        self.door.difference_of_plans = self.compositions.difference
+        self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
+        self.compositions.open_to(self.door)
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
         self.door.from_threads.crossing = self.system.from_thread
@@ -213,6 +214,7 @@ class Node:
         for transport in self.transports:
             transport.stop_accepting()
             transport.announce()
+        self.compositions.drain()
         self._settle(deadline, unread=False)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
@@ -222,6 +224,7 @@ class Node:
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
         self._settle(self.clock.monotonic() + self.config.timeouts.shutdown)
+        self.compositions.settle(self.config.timeouts.shutdown)
         if self._root is not None:
             try:
                 stop_process(self._root, "shutdown", timeout=None)
@@ -288,7 +291,7 @@ class Node:
         current = gevent.getcurrent()
         pending = {call for call in self.door.active() if call.greenlet is not current}
         if not unread:
-            pending = {call for call in pending if call.greenlet is not None or call.session.door != "local"}
+            pending = {one for one in pending if one.greenlet is not None or one.session.door != "local"}
         while pending and self.clock.monotonic() < deadline:
             gevent.sleep(SETTLE_TICK)
             pending &= set(self.door.active())
@@ -350,6 +353,10 @@ class Node:
             folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
         )
         return self.stores
+
+    def waking(self) -> Waking:
+        """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
+        return self.compositions.waking
 
     @property
     def data_folder(self) -> DataFolder:
@@ -498,11 +505,7 @@ class Node:
 
     def module(self, name: str) -> shapes.ModuleRow:
         """One module in full. Raises NotFound."""
-        for one in self.placed():
-            if one.name == name:
-                return view.module_row(one, sorted(self.traces.module_times().get(name, ())), full=True)
-        names = [one.name for one in self.placed()]
-        raise NotFound(f"no module {name!r}", {"module": name, "nearest": view.nearest(name, names)})
+        return view.one_module(self.placed(), self.traces.module_times(), name)
 
     def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
         """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
@@ -545,12 +548,9 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        return {
-            **view.stats_of(self.door),
-            "jobs": self.jobs.counts(),
-            "hub": self._hub_watch.counts(),
-            "circuits": self.compositions.circuits(),
-        }
+        return view.stats_of(
+            self.door, self._hub_watch.counts(), self.compositions.circuits(), self.jobs.counts()
+        )
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""
@@ -562,14 +562,7 @@ class Node:
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""
-        loaded = self.blueprint.loaded
-        if loaded is None:
-            return {"values": self.config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
-        return {
-            "values": nested(loaded),
-            "origins": dict(loaded.origins),
-            "file": str(loaded.file) if loaded.file else None,
-        }
+        return view.live_config(self.config, self.blueprint.loaded)
 
     def reload(self, dry_run: bool = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""

@@ -11,7 +11,8 @@ from packetflow.capabilities.contract import DIALECT
 from packetflow.intelligence.gate import QUARANTINED, RUNNING
 from packetflow.intelligence.placement import Placed
 from packetflow.intelligence.registry import hooks_of
-from packetflow.node.config import ConfigError, NodeConfig
+from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
+from packetflow.node.config.show import nested
 from packetflow.node.load import health_of, load_of
 from packetflow.node.routes import STARTED
 from packetflow.node.system import shapes
@@ -92,7 +93,9 @@ def runs_in(registered: Registered) -> str:
     return "processes" if definition.cpu else "threads" if definition.blocking else "greenlet"
 
 
-def stats_of(door: Door) -> shapes.Stats:
+def stats_of(
+    door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit], jobs: shapes.JobCounts
+) -> shapes.Stats:
     """Counts since the start."""
     door.routes.totals()
     by_capability: dict[str, shapes.CapabilityCount] = {}
@@ -109,6 +112,29 @@ def stats_of(door: Door) -> shapes.Stats:
         "by_capability": by_capability,
         "counters": dict(door.counters),
         "pools": pools_of(door.routes.catalogue),
+        "jobs": jobs,
+        "hub": hub,
+        "circuits": circuits,
+    }
+
+
+def one_module(placed: list[Placed], times: dict[str, list[float]], name: str) -> shapes.ModuleRow:
+    """One module in full. Raises NotFound."""
+    for one in placed:
+        if one.name == name:
+            return module_row(one, sorted(times.get(name, ())), full=True)
+    near = nearest(name, [one.name for one in placed])
+    raise NotFound(f"no module {name!r}", {"module": name, "nearest": near})
+
+
+def live_config(config: NodeConfig, loaded: LoadedConfig | None) -> shapes.Configuration:
+    """The configuration in force and where each value comes from; secrets hidden."""
+    if loaded is None:
+        return {"values": config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
+    return {
+        "values": nested(loaded),
+        "origins": dict(loaded.origins),
+        "file": str(loaded.file) if loaded.file else None,
     }
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import gevent
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from greenlet import getcurrent
@@ -256,7 +255,7 @@ class Database:
     def _start(self) -> None:
         self._running = True
         if self._simulated:
-            gevent.spawn(self._turn)
+            self._hub.loop.run_callback(self._turn)  # in the hub itself, which those who wait come back to
             return
         if self._bell is None:
             self._bell = self._hub.loop.async_()
@@ -277,7 +276,9 @@ class Database:
         queue = self._writer.queue
         batch = [queue.get() for _ in range(queue.qsize())]
         self._writer.take(batch)
-        self._hub.loop.run_callback(self._collect)  # who waits is switched to, which only the hub comes back from
+        self._hub.loop.run_callback(
+            self._collect
+        )  # who waits is switched to, which only the hub comes back from
 
     def _ring(self) -> None:
         bell = self._bell

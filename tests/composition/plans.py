@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from packetflow.composition.building import (
+    approval,
     branch,
     circuit_breaker,
     hedge,
@@ -21,6 +22,7 @@ from packetflow.composition.building import (
     sleep,
     step,
     subflow,
+    wait_for,
 )
 from packetflow.composition.nodes import Cel, Node, Value
 from packetflow.composition.writing import node_to_data
@@ -43,6 +45,21 @@ def steps(draw: Any) -> Node:
     return step(
         draw(ids), inputs=inputs, outputs=draw(st.dictionaries(words, words, max_size=2)), compensate=undo,
         timeout=draw(st.one_of(st.none(), st.floats(0.5, 9.0))),
+    )  # fmt: skip
+
+
+def waits() -> st.SearchStrategy[Node]:
+    return st.one_of(
+        st.builds(
+            lambda match, seconds: wait_for("paid", match=match, timeout=seconds, outputs={"sum": "total"}),
+            st.sampled_from([None, "event.id == a"]),
+            st.sampled_from([None, 60.0]),
+        ),
+        st.builds(
+            lambda deadline: approval(["ana", "ben"], subject="x", deadline=deadline, on_timeout="escalate",
+                                      escalate_to=["eva"], outputs={"comment": "a"}),
+            st.sampled_from([None, 60.0]),
+        ),
     )  # fmt: skip
 
 
@@ -88,7 +105,7 @@ def bigger(node: Any) -> Any:
 
 
 nodes = st.recursive(
-    st.one_of(steps(), st.just(sleep(2.0)), ids.map(step), ids.map(subflow)), bigger, max_leaves=8
+    st.one_of(steps(), st.just(sleep(2.0)), ids.map(step), ids.map(subflow), waits()), bigger, max_leaves=8
 )
 
 junk = st.recursive(

@@ -65,7 +65,7 @@ def test_the_supervision_tree_has_the_shape_that_was_designed(project: Project, 
 
     tree = started().tree()
     core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]}, "files",
-                     {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
+                     "runs", {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
     assert [shape(child) for child in tree["children"]] == ["telemetry", "storage", "publisher", core]
 
 

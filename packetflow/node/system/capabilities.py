@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -13,8 +13,12 @@ from packetflow.capabilities.definition import capability as declare
 from packetflow.node.jobs import Jobs
 from packetflow.node.system import shapes
 from packetflow.node.system.jobs import job_functions
+from packetflow.node.system.runs import run_capabilities
 from packetflow.security.access import Session
 from packetflow.wire.errors import NotFound
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 #: What an operator may always do: by the admin socket no module stands before these (design ruling 7).
 ESCAPES = frozenset({"system.module.disable", "system.module.restart", "system.stop"})
@@ -77,6 +81,9 @@ class View(Protocol):
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
         """What would be wrong with a plan on this node."""
 
+    def waking(self) -> Waking:
+        """The durable runs."""
+
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
@@ -96,6 +103,7 @@ def system_capabilities(node: View, more: Iterable[Callable[..., Any]] = ()) -> 
     functions = [
         *_seeing(node),
         *_flows(node),
+        *run_capabilities(node),
         *_tracing(node),
         *_changing(node),
         *job_functions(node.jobs),
