@@ -22,6 +22,8 @@ _HOMES = {
     "resource": "packetflow.capabilities.resources",
     "ResourceSettings": "packetflow.capabilities.resources",
     "Context": "packetflow.capabilities.context",
+    "Pool": "packetflow.capabilities.options",
+    "ttl": "packetflow.capabilities.options",
     "Module": "packetflow.intelligence.module",
     "Change": "packetflow.intelligence.answers",
     "Continue": "packetflow.intelligence.answers",
@@ -49,6 +51,7 @@ __all__ = [
     "Module",
     "Node",
     "Optimize",
+    "Pool",
     "Progress",
     "Reject",
     "Request",
@@ -72,6 +75,7 @@ __all__ = [
     "notify",
     "resource",
     "roles",
+    "ttl",
 ]
 
 

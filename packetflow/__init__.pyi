@@ -13,6 +13,8 @@ from packetflow.capabilities.effects import emit as emit
 from packetflow.capabilities.effects import gauge as gauge
 from packetflow.capabilities.effects import histogram as histogram
 from packetflow.capabilities.effects import notify as notify
+from packetflow.capabilities.options import Pool as Pool
+from packetflow.capabilities.options import ttl as ttl
 from packetflow.capabilities.resources import ResourceSettings as ResourceSettings
 from packetflow.capabilities.resources import resource as resource
 from packetflow.client import Client as Client

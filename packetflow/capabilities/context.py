@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from packetflow.otp.threads import get_ident
 from packetflow.security.access import Session
 from packetflow.wire.errors import RequestError
 from packetflow.wire.stream import Progress
@@ -131,6 +132,13 @@ class Context(Call):
         return frozenset(self.route.registered.definition.contract.provides.get("required", ()))
 
     @property
+    def deprecated(self) -> str | None:
+        """What to use instead of the capability that was asked for; None if nothing speaks against it."""
+        registered = getattr(self.route, "registered", None)  # a request that was refused has none
+        found: str | None = None if registered is None else registered.definition.deprecated
+        return found
+
+    @property
     def counters(self) -> dict[str, int]:
         """The node's counters, by name."""
         found: dict[str, int] = self.door.counters
@@ -166,11 +174,14 @@ class Context(Call):
         """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child.
 
         The value of a streaming capability is a Stream, which ends with this request at the latest. progress: told how far
-        the request is; it must not block.
+        the request is; it must not block. From any thread.
         """
-        response: Response = self.door.request(
-            capability, payload, self.session, Metadata(timeout=timeout, progress=progress), parent=self
-        )
+        door, metadata = self.door, Metadata(timeout=timeout, progress=progress)
+        response: Response
+        if get_ident() != door.from_threads.thread:
+            response = door.from_threads.request(self, capability, payload, metadata)
+        else:
+            response = door.request(capability, payload, self.session, metadata, parent=self)
         return response
 
     def call(

@@ -17,14 +17,16 @@ from pydantic import ValidationError
 
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
+from packetflow.capabilities.elsewhere import type_name_of
 from packetflow.node.admission import Admission
 from packetflow.node.effects import Effects
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.interrupts import Interrupt, described
 from packetflow.node.open_stream import FOREIGN
 from packetflow.node.plans import Plans
-from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
+from packetflow.node.routes import RESOLVE, InJob, Nowhere, Refused, Route, Routes
 from packetflow.node.rules import authorise
+from packetflow.node.thread_requests import ThreadRequests
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.telemetry.logs import CURRENT
@@ -38,6 +40,8 @@ from packetflow.wire.errors import (
     ValidationFailed,
 )
 from packetflow.wire.values import NO_METADATA, Metadata, Response, make_request
+
+JOB = "job"  # the door of a request that a job makes; jobs have a limit of their own
 
 
 class Door(Plans):
@@ -68,6 +72,7 @@ class Door(Plans):
         self.operator_roles: tuple[str, ...] = ()
         self.refused = 0
         self.open = True
+        self.from_threads = ThreadRequests(self)
         self._monotonic = clock.monotonic
         chance = getattr(get_hub().loop, "chance", random.Random)  # a simulated loop has its own, by the seed
         self._number = chance().getrandbits
@@ -75,7 +80,7 @@ class Door(Plans):
 
     def request(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata = NO_METADATA,
@@ -123,7 +128,12 @@ class Door(Plans):
         in_flight = self.in_flight
         outer = in_flight.get(me)
         admission = self.admission
-        if outer is None and parent is None and admission.full() and not session.operator:
+        if (
+            outer is None
+            and parent is None
+            and admission.full()
+            and not (session.operator or session.door == JOB)
+        ):
             no_room = admission.wait(call.deadline - clock())
             if no_room is not None:
                 return self._not_admitted(call, no_room)
@@ -187,10 +197,13 @@ class Door(Plans):
                     value = route.validate_output(value)
                 stamp(clock())
                 effects = route.effects
-                if effects is not None and (effects.every or not answered):
-                    settled = True
-                    effects.succeeded(call, fields, value, answered)
-                    stamp(clock())
+                if effects is not None:
+                    # What a module or a cache answered is for the effects that are for every answer.
+                    answered = answered or (call.stages is not route.stages and not call.began)
+                    if effects.every or not answered:
+                        settled = True
+                        effects.succeeded(call, fields, value, answered)
+                        stamp(clock())
                 if call.stages is not route.stages:
                     responses = self.responses_entered(call)
             except Exception as failure:
@@ -256,6 +269,8 @@ class Door(Plans):
             route.count += 1
             if route.retired:
                 self.routes.fold(route)
+        elif call.stages is route.hit_stages and error is None and call.notes is None:
+            self.count_entered(call)
         else:
             self.traces.add_notable(call)
             self.count_entered(call)
@@ -271,7 +286,7 @@ class Door(Plans):
 
     def _once(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata,
@@ -279,6 +294,7 @@ class Door(Plans):
         parent: Context | None,
     ) -> Response:
         """A request with an idempotency key: run if it is the first with it."""
+        assert isinstance(capability, str), "a job's own request has no key"
         key = metadata.idempotency_key or ""
         timeout = self.routes.timeout if metadata.timeout is None else metadata.timeout
         found = self.routes.catalogue.find(capability)
@@ -310,7 +326,7 @@ class Door(Plans):
             revive,
         )
 
-    def _first(self, capability: str, session: Session) -> Route | Refused:
+    def _first(self, capability: str | InJob, session: Session) -> Route | Refused:
         """The route of an outermost request that has none yet, or while the node drains."""
         if not self.open and not session.operator:
             return Refused(Unavailable("the node is stopping", retry_after=1.0))
@@ -343,7 +359,7 @@ class Door(Plans):
     def _refuse(
         self,
         refused: Refused,
-        capability: str,
+        capability: str | InJob,
         session: Session,
         metadata: Metadata,
         start: float,
@@ -351,7 +367,11 @@ class Door(Plans):
     ) -> Response:
         self.refused += 1
         call: Context = Call()  # type: ignore[assignment]
-        call.door, call.number, call.route = self, self._number(128), Nowhere(capability)
+        call.door, call.number, call.route = (
+            self,
+            self._number(128),
+            Nowhere(capability if isinstance(capability, str) else capability.name),
+        )
         call.stages, call.stamps = (RESOLVE,), [start, self._monotonic()]
         call.session, call.metadata, call.parent = session, metadata, parent
         call.deadline, call.greenlet, call.error = start, None, refused.error
@@ -409,7 +429,7 @@ class Door(Plans):
     def crashed(self, call: Context, failure: BaseException) -> ExecutionFailed:
         """The typed error for what an author's code raised; its log has the rest."""
         route: Route = call.route
-        name = type(failure).__name__
+        name = type_name_of(failure)
         route.registered.last_error = described(failure)
         self.log.error(
             "capability failed",

@@ -11,6 +11,7 @@ Node                          one_for_one
    ├─ intelligence            one_for_all
    │  ├─ modules              dynamic: a supervisor of its own for each module
    │  └─ chain                the registry: who stands in the chain
+   ├─ files                   looks at the folders of capability files
    ├─ runs                    takes up the durable runs that are unfinished, and wakes those that wait
    ├─ ports, workers          of a node with workers: its processes, each with such a tree of its own
    └─ transports              one_for_one: a listener each; started last, stopped first
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.intelligence.loader import shipped
 from packetflow.intelligence.registry import ModuleRegistry, Surroundings
+from packetflow.node.capability_files import CapabilityFiles
 from packetflow.node.channels import channel_processes
 from packetflow.node.durable import DurableRuns
 from packetflow.node.listeners import listeners
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 CAPABILITIES = "capabilities"
 MODULES = "chain"
 HOSTS = "modules"
+FILES = "files"
 RUNS = "runs"
 
 
@@ -46,8 +49,16 @@ def start_tree(node: Node) -> Ref:
     """Start the tree. Raises what the part that did not start raised."""
     timeouts = node.config.timeouts
     name = node.config.node.name
-    runs = [_runs(node)] if node.holds_folder else []
-    core = [_capabilities(node), _intelligence(node), *runs, *node.more_children(), _transports(node)]
+    files = ChildSpec(
+        CapabilityFiles,
+        lambda: node.config.catalogue.folders,
+        node.take_on_files,
+        node.log,
+        id="files",
+        name=FILES,
+    )
+    own = [files, _runs(node)] if node.holds_folder else []
+    core = [_capabilities(node), _intelligence(node), *own, *node.more_children(), _transports(node)]
     storage = ChildSpec(
         Storage,
         node.config.node.data_folder,
@@ -101,9 +112,9 @@ def _capabilities(node: Node) -> ChildSpec:
         CapabilityRegistry,
         node.sources,
         node.config.node.data_folder,
-        node.coroutines.run,
+        node.surroundings,
         node.swap_catalogue,
-        node.settle,
+        node.settle_in,
         node.log,
         node.check_catalogue,
         id=CAPABILITIES,

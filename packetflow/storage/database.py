@@ -276,7 +276,9 @@ class Database:
         queue = self._writer.queue
         batch = [queue.get() for _ in range(queue.qsize())]
         self._writer.take(batch)
-        self._collect()
+        self._hub.loop.run_callback(
+            self._collect
+        )  # who waits is switched to, which only the hub comes back from
 
     def _ring(self) -> None:
         bell = self._bell

@@ -138,12 +138,13 @@ def make_request(
 class Elsewhere:
     """The trace of a request that was answered by another process, or before: as far as it is seen here."""
 
-    __slots__ = ("duration", "id")
+    __slots__ = ("deprecated", "duration", "id")
     required_fields: frozenset[str] = frozenset()
     began = True
 
-    def __init__(self, id: str, duration: float) -> None:
+    def __init__(self, id: str, duration: float, deprecated: str | None = None) -> None:
         self.id = id
+        self.deprecated = deprecated
         self.duration = duration
 
 

@@ -118,7 +118,9 @@ class ThreadPool(Pool):
         if not task.abandoned:
             _do(task)
         self._finished.append(task)
-        self._collect()
+        self._hub.loop.run_callback(
+            self._collect
+        )  # who waits is switched to, which only the hub comes back from
 
     def _serve(self, tasks: Any, finished: deque[Task], wake: Callable[[], None]) -> None:
         # A native thread: it touches nothing of the pool, and tells the hub.
