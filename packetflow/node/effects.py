@@ -228,9 +228,17 @@ class RequiredStep(Step):
         """Raises what the backend raises: then there is nothing to finish."""
         self._open[execution.context] = self._backend.begin(self.effect, execution)
 
+    def _is_for(self, execution: Execution) -> bool:
+        """Whether the declaration asks for it after this outcome, where no intent stands open."""
+        effect = self.effect
+        if execution.error is not None:
+            return effect.when != "success"
+        return effect.when != "failure" and (effect.on_every_answer or not execution.answered)
+
     def _finish(self, execution: Execution) -> None:
-        if execution.context not in self._open:
-            self._plain_run(execution)  # the capability was not reached
+        if execution.context not in self._open:  # the capability was not reached
+            if self._is_for(execution):
+                self._plain_run(execution)
             return
         intent = self._open.pop(execution.context)
         try:
@@ -250,9 +258,12 @@ class RouteEffects:
 
     def __init__(self, effects: Effects, steps: list[Step]) -> None:
         self._effects = effects
-        self._success = tuple(step for step in steps if step.effect.when != "failure")
-        self._failure = tuple(step for step in steps if step.effect.when != "success")
-        self._every = tuple(step for step in self._success if step.effect.on_every_answer)
+        # An intent has to be settled whatever comes of it, so required effects stand in all of them.
+        self._success = tuple(step for step in steps if step.effect.required or step.effect.when != "failure")
+        self._failure = tuple(step for step in steps if step.effect.required or step.effect.when != "success")
+        self._every = tuple(
+            step for step in self._success if step.effect.required or step.effect.on_every_answer
+        )
         self._required = tuple(step for step in steps if isinstance(step, RequiredStep))
         self.every = bool(self._every)
         self.failing = bool(self._failure)

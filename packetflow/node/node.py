@@ -17,6 +17,7 @@ from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.events import Event as TopicEvent
+from packetflow.capabilities.events import Subscription as TopicSubscription
 from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
@@ -397,7 +398,7 @@ class Node:
 
     def subscribe(
         self, topic: str, function: Callable[[TopicEvent], object], queue: int = 1_000
-    ) -> Subscription:
+    ) -> TopicSubscription:
         """Have function(event) called for what `emit` publishes under a topic (`orders.*`), in order, one at a time, in a
         greenlet of its own. queue: events that may wait; more are dropped and counted. `cancel()` ends it."""
         self._home.check()
