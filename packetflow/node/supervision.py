@@ -86,7 +86,7 @@ def start_tree(node: Node) -> Ref:
             name=name,
             system=node.system,
             strategy="one_for_one",
-            timeout=timeouts.start * (3 + len(node.config.modules)),
+            timeout=timeouts.start * (3 + node.blueprint.parts),
         )
     except StartFailed as failed:
         cause = root_cause(failed)
@@ -111,7 +111,7 @@ def _capabilities(node: Node) -> ChildSpec:
         node.log,
         id=CAPABILITIES,
         name=CAPABILITIES,
-        start_timeout=node.config.timeouts.start,
+        start_timeout=node.config.timeouts.start * (1 + node.blueprint.parts),
     )
 
 
