@@ -153,7 +153,9 @@ class Node:
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
         self.door.from_threads.crossing = self.system.from_thread
-        self.surroundings = Surroundings(self.coroutines.run, self.clock, settings.limits.cache)
+        self.surroundings = Surroundings(
+            self.coroutines.run, self.clock, settings.limits.cache, settings.timeouts.start
+        )
         self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
         self.transports: list[Transport] = []
         self.catalogue_changes = Changes(self.log)

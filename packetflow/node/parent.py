@@ -128,7 +128,7 @@ class ParentNode(Node):
                 number,
                 id=f"worker-{number}",
                 shutdown=self._patience(timeouts.drain),
-                start_timeout=timeouts.start * (3 + len(self.config.modules)),
+                start_timeout=timeouts.start * (3 + self.blueprint.parts),
                 answers=self._answer,
                 cancel=self._cancel,
                 log_level=None,  # it writes the node's log itself, to the same stream

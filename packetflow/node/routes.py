@@ -142,12 +142,6 @@ class Route:
         stages = self.hit_stages if usual and self.hit_stages is not None else self._hit(call.stages)
         set_field(call, "stages", stages)
 
-    @property
-    def run_stage(self) -> Stage:
-        """The stage in which the capability itself runs."""
-        found: Stage = self.stages[2 + len(self.requests)]
-        return found
-
 
 class StartRoute(Route):
     """A background capability as its callers meet it: the payload is checked and a job is started, which passes the chain.

@@ -93,7 +93,7 @@ def start_tree(node: Node) -> Ref:
             name=name,
             system=node.system,
             strategy="one_for_one",
-            timeout=timeouts.start * (3 + len(node.config.modules)),
+            timeout=timeouts.start * (3 + node.blueprint.parts),
         )
     except StartFailed as failed:
         cause = root_cause(failed)
@@ -119,7 +119,7 @@ def _capabilities(node: Node) -> ChildSpec:
         node.check_catalogue,
         id=CAPABILITIES,
         name=CAPABILITIES,
-        start_timeout=node.config.timeouts.start,
+        start_timeout=node.config.timeouts.start * (1 + node.blueprint.parts),
     )
 
 
