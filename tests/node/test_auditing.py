@@ -25,7 +25,7 @@ def send(to: str, pin: Annotated[str, Secret], customer: dict[str, str] | None =
     """Send."""
     if to == "nobody":
         raise LookupError(to)
-    return {"receipt": "r1", "phone": "555"}
+    return {"receipt": "r1", "phone": "tel-555"}
 
 
 @capability("pay.note", effects=[audit()])
@@ -63,8 +63,8 @@ def node_in(folder: Path, **more: Any) -> Node:
 def test_records_say_who_did_what_with_what_outcome_and_hide_what_is_secret(tmp_path: Path) -> None:
     with node_in(tmp_path, audit={"mask": ["phone"]}) as node:
         ana = node.session("ana", tenant="acme")
-        node.call("pay.send", {"to": "bo", "pin": "1234", "customer": {"phone": "555"}}, session=ana)
-        node.request("pay.send", {"to": "nobody", "pin": "1234"}, session=ana)
+        node.call("pay.send", {"to": "bo", "pin": "pin-1234", "customer": {"phone": "tel-555"}}, session=ana)
+        node.request("pay.send", {"to": "nobody", "pin": "pin-1234"}, session=ana)
         node.call("pay.note", {"text": "hi"}, session=ana)
         records = node.audit()[::-1]
     shown = [
@@ -82,8 +82,8 @@ def test_records_say_who_did_what_with_what_outcome_and_hide_what_is_secret(tmp_
     assert records[1]["value"] == {"receipt": "r1", "phone": "***"}
     assert records[0]["trace"] == records[1]["trace"]
     files = b"".join(file.read_bytes() for file in (tmp_path / FOLDER).iterdir())
-    assert b"1234" not in files
-    assert b"555" not in files
+    assert b"pin-1234" not in files
+    assert b"tel-555" not in files
     found = verify(tmp_path / FOLDER)
     assert (found.broken, found.open, found.notes) == ("", {}, [])
 
