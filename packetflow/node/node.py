@@ -139,9 +139,9 @@ class Node:
         self.routes.start_job, self.routes.job_entered = self.jobs.start_for, self.jobs.entered
         self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
         self.compositions.open_to(self.door)
-        self.coroutines = Coroutines()
+        self.coroutines = Coroutines(self.door.outside.on_loop)
         self.system = System(clock=self.clock)
-        self.door.from_threads.crossing = self.system.from_thread
+        self.door.outside.crossing = self.system.from_thread
         self.surroundings = Surroundings(
             self.coroutines.run, self.clock, settings.limits.cache, settings.timeouts.start
         )
@@ -325,9 +325,11 @@ class Node:
 
         capability: `id`, or `id@version`; of one that streams the value is a Stream. timeout: seconds, at most the
         capability's own. progress: told how far the request is, in the midst of it, so it must not block. Never raises for
-        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's.
+        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's, and in a
+        coroutine of this node.
         """
         self._home.check()
+        self.door.outside.check_wait()
         metadata = Metadata(timeout=timeout, progress=progress)
         return self.door.request(capability, payload, session or self.session(), metadata, intent)
 
