@@ -42,14 +42,14 @@ from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
-from packetflow.otp.errors import NoProcess
+from packetflow.otp.errors import CallFailed, NoProcess
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, NotFound, RequestError
+from packetflow.wire.errors import Cancelled, NotFound, RequestError, Unavailable
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
@@ -116,7 +116,7 @@ class Node:
             limit=settings.limits.in_flight_node,
             queue=settings.limits.queue,
         )
-        self.stores = Stores(None, self.clock, self.log, settings.storage)
+        self.stores = Stores(None, self.clock, self.log, settings.storage, self.disk)
         self.door.idempotency = Idempotency(self.clock, lambda: self.stores.keys)
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
@@ -217,6 +217,7 @@ class Node:
             self.system.shutdown(self.config.timeouts.shutdown)
             self.coroutines.close()
         finally:
+            self.door.end_sweeping()
             self._hub_watch.stop()
         if self._own_folder is not None:
             self._own_folder.cleanup()
@@ -310,7 +311,12 @@ class Node:
         """The data folder is this node's now; what is stored in it."""
         self._data_folder = folder
         self.stores = Stores(
-            folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
+            folder.path,
+            self.clock,
+            self.log,
+            self.config.storage,
+            self.disk,
+            lasting=self._own_folder is None,
         )
         return self.stores
 
@@ -361,9 +367,13 @@ class Node:
             self.ask(CAPABILITIES, ("unregister", id))
 
     def ask(self, name: str, request: Any) -> Any:
-        """Ask one of the registries (supervision.py names them); a refusal is raised."""
+        """Ask one of the registries (supervision.py names them); a refusal is raised, Unavailable if it is being started anew."""
         patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
-        good, answer = self.system.call(name, request, timeout=patience)
+        try:
+            good, answer = self.system.call(name, request, timeout=patience)
+        except CallFailed as error:
+            text = f"the registry of {'capabilities' if name == CAPABILITIES else 'modules'} has no answer: {error}"
+            raise Unavailable(text, retry_after=1.0) from error
         if not good:
             raise answer
         return answer
