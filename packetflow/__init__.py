@@ -11,6 +11,8 @@ _HOMES = {
     "resource": "packetflow.capabilities.resources",
     "ResourceSettings": "packetflow.capabilities.resources",
     "Context": "packetflow.capabilities.context",
+    "Pool": "packetflow.capabilities.options",
+    "ttl": "packetflow.capabilities.options",
     "Module": "packetflow.intelligence.module",
     "Change": "packetflow.intelligence.answers",
     "Continue": "packetflow.intelligence.answers",
@@ -37,6 +39,7 @@ __all__ = [
     "Module",
     "Node",
     "Optimize",
+    "Pool",
     "Progress",
     "Reject",
     "Request",
@@ -50,6 +53,7 @@ __all__ = [
     "capability",
     "counter",
     "resource",
+    "ttl",
 ]
 
 

@@ -2,6 +2,8 @@ from packetflow._version import __version__ as __version__
 from packetflow.capabilities.context import Context as Context
 from packetflow.capabilities.definition import capability as capability
 from packetflow.capabilities.effects import counter as counter
+from packetflow.capabilities.options import Pool as Pool
+from packetflow.capabilities.options import ttl as ttl
 from packetflow.capabilities.resources import ResourceSettings as ResourceSettings
 from packetflow.capabilities.resources import resource as resource
 from packetflow.client import Client as Client

@@ -9,9 +9,9 @@ import packetflow.errors
 from packetflow.errors import PacketFlowError
 
 NAMES = [
-    "Change", "Client", "Context", "Continue", "Intercept", "Module", "Node", "Optimize", "Progress", "Reject", "Request",
-    "ResourceSettings", "Respond", "Response", "Secret", "Stream", "Transform", "__version__", "capability", "counter",
-    "resource",
+    "Change", "Client", "Context", "Continue", "Intercept", "Module", "Node", "Optimize", "Pool", "Progress", "Reject",
+    "Request", "ResourceSettings", "Respond", "Response", "Secret", "Stream", "Transform", "__version__", "capability",
+    "counter", "resource", "ttl",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from packetflow.otp.threads import get_ident
 from packetflow.security.access import Session
 from packetflow.wire.errors import RequestError
 from packetflow.wire.stream import Progress
@@ -112,6 +113,15 @@ class Context(Call):
         return self.stages[place] if place < len(self.stages) else self.stages[-1]
 
     @property
+    def idempotency_key(self) -> str | None:
+        """What tells a repetition of this request: the caller's key, or that of a run's step, which a crash may repeat.
+
+        Hand it to whatever honours such keys, and the effect happens once.
+        """
+        metadata = self.metadata
+        return metadata.idempotency_key or metadata.step_key
+
+    @property
     def began(self) -> bool:
         """Whether the capability itself was entered."""
         return any(stage.kind == "run" for stage in self.stages[: len(self.stamps)])
@@ -120,6 +130,13 @@ class Context(Call):
     def required_fields(self) -> frozenset[str]:
         """The fields that the answer must have by its contract."""
         return frozenset(self.route.registered.definition.contract.provides.get("required", ()))
+
+    @property
+    def deprecated(self) -> str | None:
+        """What to use instead of the capability that was asked for; None if nothing speaks against it."""
+        registered = getattr(self.route, "registered", None)  # a request that was refused has none
+        found: str | None = None if registered is None else registered.definition.deprecated
+        return found
 
     @property
     def counters(self) -> dict[str, int]:
@@ -157,11 +174,14 @@ class Context(Call):
         """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child.
 
         The value of a streaming capability is a Stream, which ends with this request at the latest. progress: told how far
-        the request is; it must not block.
+        the request is; it must not block. From any thread.
         """
-        response: Response = self.door.request(
-            capability, payload, self.session, Metadata(timeout=timeout, progress=progress), parent=self
-        )
+        door, metadata = self.door, Metadata(timeout=timeout, progress=progress)
+        response: Response
+        if get_ident() != door.from_threads.thread:
+            response = door.from_threads.request(self, capability, payload, metadata)
+        else:
+            response = door.request(capability, payload, self.session, metadata, parent=self)
         return response
 
     def call(
@@ -174,6 +194,15 @@ class Context(Call):
     ) -> Any:
         """Like `request`, but gives the value, or raises the error."""
         return self.request(capability, payload, timeout=timeout, progress=progress).unwrap()
+
+    def behind(self) -> Context:
+        """The same, for requests that go on when this one has been ended: what undoes a part of it. It has no deadline."""
+        late: Context = Call()  # type: ignore[assignment]  # it becomes one below
+        for name in Call.__slots__:
+            setattr(late, name, getattr(self, name))
+        late.deadline, late.greenlet = float("inf"), None
+        late.__class__ = Context
+        return late
 
     def __repr__(self) -> str:
         return f"<Context {self.id[:8]} {self.route.id} for {self.session.principal}>"

@@ -107,6 +107,18 @@ class Contract:
         """The names of the fields that a payload may have."""
         return list(self.requires.get("properties", {}))
 
+    @property
+    def provided_names(self) -> list[str]:
+        """The names of the fields that an answer may have; those of its items, if it is a list."""
+        schema = self.provides
+        for step in ("$ref", "items", "$ref"):
+            found = schema.get(step)
+            if isinstance(found, str):
+                schema = self.provides.get("$defs", {}).get(found.rpartition("/")[2], {})
+            elif isinstance(found, dict):
+                schema = found
+        return list(schema.get("properties", {}))
+
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
     try:

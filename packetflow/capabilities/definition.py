@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from packetflow.capabilities.contract import Contract, DefinitionError, faults_of, place_of
 from packetflow.capabilities.effects import Effect
+from packetflow.capabilities.options import Cache, Pool
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,8 +24,11 @@ class Capability:
     """A capability's definition: contract, options and the function itself. Immutable once made."""
 
     __slots__ = (
+        "background",
         "blocking",
+        "cache",
         "contract",
+        "cpu",
         "deprecated",
         "description",
         "effects",
@@ -33,6 +37,8 @@ class Capability:
         "id",
         "intent",
         "is_async",
+        "owner",
+        "pool",
         "stream_timeout",
         "streams",
         "tags",
@@ -53,6 +59,11 @@ class Capability:
         timeout: float | None = None,
         stream_timeout: float | None = None,
         blocking: bool = False,
+        cpu: bool = False,
+        background: bool = False,
+        cache: Cache | None = None,
+        pool: Pool | None = None,
+        owner: str | None = None,
         deprecated: str | None = None,
     ) -> None:
         where = place_of(function)
@@ -91,9 +102,14 @@ class Capability:
         self.blocking = blocking
         self.deprecated = deprecated
         self.is_async = inspect.iscoroutinefunction(function)
-        if self.is_async and blocking:
-            raise DefinitionError(f"{where}: {id} is async and blocking; expected one of them")
+        self.cpu = cpu
+        self.background = background
+        self.cache = cache
+        self.pool = pool
+        self.owner = owner
+        check_options(self, where)
         self.contract = Contract(function)
+        check_with_contract(self, where)
         self.streams = self.contract.streams
         self.stream_timeout = stream_timeout
         if self.streams and blocking:
@@ -138,10 +154,11 @@ def capability(id: str, **options: Any) -> Callable[[F], F]:
     """Declare a function as the capability `id` (dotted, lower case).
 
     The contract comes from the type hints, the intent from the docstring's first line. Options: version ("1.0.0"), intent,
-    tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), blocking (runs in a
-    thread, for code that waits without gevent), deprecated (what to use instead). The function may be `async def`. If it is
-    a generator function (of either kind) its items are streamed to the caller: `timeout` then bounds the wait for each item,
-    and stream_timeout (seconds, no bound if None) the stream as a whole.
+    tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), owner (who answers for it,
+    for people), deprecated (what to use instead). How it runs: cache (`ttl(...)`), pool (`Pool(...)`), blocking (in a thread,
+    for code that waits without gevent), cpu (in another process, for code that computes), background (as a job, whose id is
+    the answer). The function may be `async def`. If it is a generator function (of either kind) its items are streamed to the
+    caller: `timeout` then bounds the wait for each item, and stream_timeout (seconds, no bound if None) the stream as a whole.
     Raises DefinitionError, with file and line, for a declaration that can't work.
     """
 
@@ -163,3 +180,66 @@ def definition_of(function: Callable[..., Any]) -> Capability | None:
     """The capability that `@capability` made of this function, or None."""
     found = getattr(function, MARK, None)
     return found if isinstance(found, Capability) else None
+
+
+def check_options(definition: Capability, where: str) -> None:
+    """Raises DefinitionError for options that are no such thing, or that contradict each other."""
+    id = definition.id
+    for name in ("blocking", "cpu", "background"):
+        if not isinstance(getattr(definition, name), bool):
+            raise DefinitionError(
+                f"{where}: {name} {getattr(definition, name)!r} of {id}; expected True or False"
+            )
+    if definition.cache is not None and not isinstance(definition.cache, Cache):
+        raise DefinitionError(
+            f"{where}: cache {definition.cache!r} of {id}; expected ttl(seconds), such as ttl(300)"
+        )
+    if definition.pool is not None and not isinstance(definition.pool, Pool):
+        raise DefinitionError(f"{where}: pool {definition.pool!r} of {id}; expected Pool(size, queue)")
+    for name in ("owner", "deprecated"):
+        given = getattr(definition, name)
+        if given is not None and not (isinstance(given, str) and given):
+            raise DefinitionError(f"{where}: {name} {given!r} of {id}; expected words")
+    function = definition.function
+    kinds = {
+        "async": definition.is_async,
+        "blocking": definition.blocking,
+        "cpu": definition.cpu,
+    }
+    given_kinds = [name for name, given in kinds.items() if given]
+    if len(given_kinds) > 1:
+        raise DefinitionError(f"{where}: {id} is {' and '.join(given_kinds)}; expected one of them")
+    if definition.background and definition.cache is not None:
+        raise DefinitionError(
+            f"{where}: {id} has background and cache; a job's result is kept with the job, so expected one of them"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        for name in ("blocking", "cpu", "background", "cache"):
+            if getattr(definition, name):
+                raise DefinitionError(
+                    f"{where}: {id} is a generator function and has {name}; expected a plain function"
+                )
+
+
+def check_with_contract(definition: Capability, where: str) -> None:
+    """Raises DefinitionError for options that the function's parameters contradict."""
+    contract, cache = definition.contract, definition.cache
+    if definition.cpu and (contract.context_name is not None or contract.resources):
+        name = contract.context_name or next(iter(contract.resources))
+        raise DefinitionError(
+            f"{where}: {definition.id} has cpu=True and takes {name!r}, which is not to be had in another process;"
+            " expected fields of the payload only"
+        )
+    if cache is None:
+        return
+    if cache.shared and contract.context_name is not None:
+        raise DefinitionError(
+            f"{where}: the cache of {definition.id} is shared, and it takes a Context, by which its answer can depend on"
+            " who asks; expected one of them"
+        )
+    for name in cache.names or ():
+        if name not in contract.field_names:
+            known = ", ".join(contract.field_names) or "none"
+            raise DefinitionError(
+                f"{where}: the cache's key of {definition.id} names {name!r}, which is no field; there is {known}"
+            )

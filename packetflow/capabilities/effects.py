@@ -9,13 +9,19 @@ from packetflow.capabilities.context import Context
 
 
 class Effect:
-    """One declared effect. `apply(context, value)` runs after a good answer; if it raises, the answer stands and it is logged."""
+    """One declared effect. `apply(context, value)` runs after a good answer; if it raises, the answer stands and it is logged.
 
-    __slots__ = ("apply", "name")
+    on_every_answer: also after an answer that the capability's cache gave.
+    """
 
-    def __init__(self, name: str, apply: Callable[[Context, Any], None]) -> None:
+    __slots__ = ("apply", "name", "on_every_answer")
+
+    def __init__(
+        self, name: str, apply: Callable[[Context, Any], None], on_every_answer: bool = False
+    ) -> None:
         self.name = name
         self.apply = apply
+        self.on_every_answer = on_every_answer
 
     def __repr__(self) -> str:
         return f"<Effect {self.name}>"

@@ -6,9 +6,10 @@ neighbour, fresh too. `unload()` forgets the whole package.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -79,3 +80,39 @@ class Source:
             name for name in sys.modules if name == self._package or name.startswith(self._package + ".")
         ]:
             del sys.modules[name]
+
+
+def digest_of(path: Path, alone: bool = False) -> str:
+    """A digest of a Python file and its neighbours, or of all Python files of a folder.
+
+    alone: of the neighbours only those whose name begins with `_`, which are there to be shared.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = sorted(folder.glob("*.py"))
+    return digest_of_files(file for file in files if not alone or file == path or file.name.startswith("_"))
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """A digest of the names and contents of files. One that can't be read counts as empty; who loads it tells that."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            content = file.read_bytes()
+        except OSError:
+            content = b""
+        digest.update(file.name.encode() + b"\x00" + content + b"\x00")
+    return digest.hexdigest()
+
+
+def files_with(module: str) -> tuple[str, ...]:
+    """The files of a loaded module and of the neighbours that it has loaded, its own first."""
+    package = module.partition(".")[0] + "."
+    own = getattr(sys.modules.get(module), "__file__", None)
+    others = {
+        str(file)
+        for name, loaded in list(sys.modules.items())
+        if module.startswith(PREFIX)
+        and name.startswith(package)
+        and (file := getattr(loaded, "__file__", None))
+    }
+    return (str(own), *sorted(others - {str(own)})) if own else ()

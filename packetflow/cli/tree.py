@@ -24,6 +24,14 @@ SECTIONS = (
         {
             "call": Leaf(HERE + "call:call", "calls a capability, once or for each line of a file"),
             "stream": Leaf(HERE + "stream:stream", "the items of a capability that streams, as they come"),
+            "job": Branch(
+                "what runs in the background",
+                {
+                    "list": Leaf(HERE + "job:list_", "background calls, the newest first"),
+                    "show": Leaf(HERE + "job:show", "one: how far it is, or what it came to"),
+                    "cancel": Leaf(HERE + "job:cancel", "ends one"),
+                },
+            ),
         },
     ),
     Section(
@@ -35,6 +43,8 @@ SECTIONS = (
                     "list": Leaf(HERE + "capability:list_", "all of them, or those of a tag"),
                     "show": Leaf(HERE + "capability:show", "one in full: contract, examples, load"),
                     "search": Leaf(HERE + "capability:search", "those that fit some words"),
+                    "add": Leaf(HERE + "capability:add", "serves those of a file too, for good"),
+                    "remove": Leaf(HERE + "capability:remove", "serves one no more, for good"),
                 },
             ),
             "module": Branch(
@@ -64,7 +74,7 @@ SECTIONS = (
                 "compositions: capabilities put together",
                 {
                     "list": Leaf(HERE + "flow:list_", "those that the node serves, and whether they can run"),
-                    "show": Leaf(HERE + "flow:show", "one as a tree, or as a Mermaid flowchart"),
+                    "show": Leaf(HERE + "flow:show", "one as a tree, a picture or a file"),
                     "check": Leaf(HERE + "flow:check", "whether the one in a file could run on the node"),
                     "run": Leaf(HERE + "flow:run_", "runs one to its end"),
                 },

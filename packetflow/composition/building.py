@@ -3,7 +3,7 @@ the function that `@capability` made known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from packetflow.capabilities.definition import Capability, definition_of
@@ -27,6 +27,7 @@ from packetflow.composition.nodes import (
     Subflow,
 )
 from packetflow.composition.plan import Composition
+from packetflow.composition.waiting import Approval, WaitFor
 
 Given: TypeAlias = Node | str | Capability | Callable[..., Any]
 
@@ -168,6 +169,16 @@ def sleep(seconds: float, *, name: str | None = None) -> Sleep:
     return Sleep(seconds, name=name)
 
 
+def wait_for(event: str, **options: Any) -> WaitFor:
+    """Wait for an event by name. options: as of WaitFor."""
+    return WaitFor(event, **options)
+
+
+def approval(who: Iterable[str], **options: Any) -> Approval:
+    """Ask these principals, and wait for one decision. options: as of Approval."""
+    return Approval(tuple(who), **options)
+
+
 def composition(
     id: str,
     intent: str,
@@ -178,7 +189,20 @@ def composition(
     version: str = "1.0.0",
     timeout: float | None = None,
     tags: tuple[str, ...] | list[str] = (),
+    durable: bool = False,
+    run_ttl: float | None = None,
 ) -> Composition:
     """A plan that is served under an id. Raises PlanError."""
     given = None if provides is None else dict(provides)
-    return Composition(id, intent, node_of(body), dict(requires or {}), given, version, timeout, tuple(tags))
+    return Composition(
+        id,
+        intent,
+        node_of(body),
+        dict(requires or {}),
+        given,
+        version,
+        timeout,
+        tuple(tags),
+        durable,
+        run_ttl,
+    )

@@ -28,7 +28,7 @@ def _lines(node: Node, lead: str, first: str, rest: str) -> Iterator[str]:
 def _below(node: Node) -> Iterator[tuple[str, Node]]:
     if isinstance(node, Branch):
         for condition, then in node.cases:
-            yield f"if {_text(condition)}: ", then
+            yield f"if {condition_text(condition)}: ", then
         if node.otherwise is not None:
             yield "otherwise: ", node.otherwise
     elif isinstance(node, Several):
@@ -51,8 +51,8 @@ def told(node: Node) -> str:
         case Branch():
             return "branch"
         case Loop():
-            what = f"over {node.over}" if node.over is not None else f"while {_text(node.while_)}"
-            ends = f", until {_text(node.break_when)}" if node.break_when is not None else ""
+            what = f"over {node.over}" if node.over is not None else f"while {condition_text(node.while_)}"
+            ends = f", until {condition_text(node.break_when)}" if node.break_when is not None else ""
             return f"loop {what}{ends}, at most {node.max_iterations:,}"
         case MapReduce():
             how = node.reduce if isinstance(node.reduce, str) else "a step"
@@ -67,7 +67,8 @@ def _input(value: Any) -> str:
     return f"`{value.text}`" if isinstance(value, Cel) else str(value)
 
 
-def _text(condition: Condition | None) -> str:
+def condition_text(condition: Condition | None) -> str:
+    """A condition as people read it; a Python function by its name."""
     if isinstance(condition, str):
         return condition
     return f"{getattr(condition, '__name__', 'a function')}(scope)"
@@ -102,7 +103,7 @@ class _Drawing:
             test = self._joined("branch", before, "{}")
             ends = []
             for condition, then in node.cases:
-                ends += self.node(then, [(test, _text(condition))])
+                ends += self.node(then, [(test, condition_text(condition))])
             return ends + (
                 self.node(node.otherwise, [(test, "otherwise")])
                 if node.otherwise is not None
@@ -159,7 +160,9 @@ def as_mermaid(plan: Composition | Node) -> str:
 
 def _escaped(text: str) -> str:
     return (
-        text.replace("&", "&amp;")
+        " ".join(text.split())
+        .replace("#", "#35;")  # Mermaid's own way of writing a character by its number
+        .replace("&", "&amp;")
         .replace('"', "&quot;")
         .replace("<", "&lt;")
         .replace(">", "&gt;")

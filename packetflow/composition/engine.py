@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from random import Random
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import gevent
 from gevent.hub import get_hub
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from packetflow.capabilities.conditions import ConditionError, Expression
 from packetflow.capabilities.context import Context
+from packetflow.composition.flow import Flow, Run, Scope, Undo, undo
 from packetflow.composition.nodes import (
     Branch,
     Cel,
@@ -41,62 +42,14 @@ from packetflow.composition.nodes import (
 )
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
-from packetflow.wire.values import Metadata
 
-Scope: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 _ABSENT: Any = object()
-UNDO_PAUSE = 0.1  # seconds before a compensation is tried again; twice as long each time, at most UNDO_MOST
-UNDO_MOST = 30.0
 KEPT = 256  # plans of modules that stay compiled
 
 
-class Flow:
-    """One strand of a run: the request that it belongs to, and what would have to be undone."""
-
-    __slots__ = ("context", "done", "engine")
-
-    def __init__(self, engine: Engine, context: Context) -> None:
-        self.engine = engine
-        self.context = context
-        self.done: list[Undo] = []
-
-    def fork(self) -> Flow:
-        """A strand of its own, for what runs beside others."""
-        return Flow(self.engine, self.context)
-
-    def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
-        """One request. Raises its RequestError."""
-        return self.context.request(capability, payload, timeout=timeout).unwrap()
-
-
-class Detached(Flow):
-    """Goes on when the request itself has been ended: for compensations. Asks in the same session, with time of its own."""
-
-    __slots__ = ()
-
-    def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
-        """One request. Raises its RequestError."""
-        door = self.context.door
-        return door.request(capability, payload, self.context.session, Metadata(timeout=timeout)).unwrap()
-
-
-Run: TypeAlias = Callable[[Scope, Flow], Any]
-
-
-class Undo:
-    """A step that was done and says how it is undone."""
-
-    __slots__ = ("label", "run", "scope")
-
-    def __init__(self, label: str, run: Run, scope: Scope) -> None:
-        self.label = label
-        self.run = run
-        self.scope = scope
-
-
 class Engine:
-    """Runs plans on one node. breakers: by key, shared by all plans."""
+    """Runs plans on one node. breakers: by key, shared by all plans. undoing: the greenlets that undo."""
 
     def __init__(self, clock: Clock, log: Any) -> None:
         from packetflow.composition.trying import Breaker
@@ -105,6 +58,7 @@ class Engine:
         self.log = log
         self.breakers: dict[str, Breaker] = {}
         self.chance: Random = getattr(get_hub().loop, "chance", Random)()
+        self.undoing: set[gevent.Greenlet[..., Any]] = set()
         self._kept: dict[int, tuple[Node, Run]] = {}
 
     def run(self, plan: Node, scope: Scope, context: Context) -> Any:
@@ -115,7 +69,7 @@ class Engine:
         try:
             return run(scope, flow)
         except BaseException as error:
-            undo(flow, 0, error, 1)
+            undo(flow, 0, error)
             raise
 
     def compiled(self, plan: Node) -> Run:
@@ -141,7 +95,7 @@ def compile_node(node: Node, place: str) -> Run:
 
 def _step(step: Step, place: str) -> Run:
     capability, timeout, label = step.capability, step.timeout, step.label
-    given = {name: _input(value, place) for name, value in step.inputs.items()}
+    given = {name: input_of(value, place) for name, value in step.inputs.items()}
     outputs = dict(step.outputs)
     undo_run = None if step.compensate is None else compile_node(step.compensate, below(place, "compensate"))
     known: Any = None
@@ -153,7 +107,7 @@ def _step(step: Step, place: str) -> Run:
         found = flow.context.door.routes.catalogue.find(capability)
         if found is not known:
             names, left_out = (
-                ((), frozenset()) if found is None else _parameters(found.definition.contract.requires)
+                ((), frozenset()) if found is None else parameters_of(found.definition.contract.requires)
             )
             known = found
         payload = {name: scope[name] for name in names if name in scope}
@@ -171,13 +125,13 @@ def _step(step: Step, place: str) -> Run:
             raise located(error, f"step {label}", place) from None
         put(scope, value, outputs)
         if undo_run is not None:
-            flow.done.append(Undo(label, undo_run, scope))
+            flow.done.append(Undo(label, undo_run, dict(scope), flow.attempts))
         return value
 
     return run
 
 
-def _parameters(requires: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
+def parameters_of(requires: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
     """A contract's parameters, and those of them that may be left out but not be null: null in the scope is as if not there."""
     fields = requires.get("properties", {})
     needed = requires.get("required", ())
@@ -217,7 +171,8 @@ def put(scope: Scope, value: Any, outputs: Mapping[str, str]) -> None:
         scope.update(fields)
 
 
-def _input(given: Any, place: str) -> Callable[[Scope], Any]:
+def input_of(given: Any, place: str) -> Callable[[Scope], Any]:
+    """What reads an input of a step from the scope. It raises KeyError where the name that is meant is not there."""
     if isinstance(given, Value):
         constant = given.value
         return lambda scope: constant
@@ -254,60 +209,26 @@ def _placed(ask: Callable[[Scope], T], scope: Scope, place: str) -> T:
 
 def _pipeline(node: Pipeline | Saga, place: str) -> Run:
     steps = [compile_node(step, below(place, number)) for number, step in enumerate(node.steps)]
-    attempts = node.attempts if isinstance(node, Saga) else 1
+    patience = node.attempts if isinstance(node, Saga) else None
 
     def run(scope: Scope, flow: Flow) -> Any:
         mark = len(flow.done)
+        attempts = flow.attempts
+        if patience is not None:
+            flow.attempts = patience
         value = None
         try:
             for step in steps:
                 value = step(scope, flow)
         except BaseException as error:
             if len(flow.done) > mark:
-                undo(flow, mark, error, attempts)
+                undo(flow, mark, error)
             raise
+        finally:
+            flow.attempts = attempts
         return value
 
     return run
-
-
-def undo(flow: Flow, mark: int, error: BaseException, attempts: int) -> None:
-    """Undoes what was done since the mark, the last first. What can't be undone is told loudly: in the log, and in the error."""
-    done = flow.done[mark:]
-    del flow.done[mark:]
-    if not done:
-        return
-    if isinstance(error, Exception):
-        failed = _undo_all(flow, done, attempts)
-        if failed and isinstance(error, RequestError):
-            error.details = {**error.details, "not_undone": failed}
-    else:
-        # The request is being ended from outside and has no time left: what has been done is undone all the same.
-        gevent.spawn(_undo_all, Detached(flow.engine, flow.context), done, attempts)
-
-
-def _undo_all(flow: Flow, done: list[Undo], attempts: int) -> list[str]:
-    failed = []
-    for one in reversed(done):
-        pause = UNDO_PAUSE
-        for attempt in range(1, attempts + 1):
-            try:
-                one.run(one.scope, flow)
-                break
-            except RequestError as error:
-                if attempt == attempts:
-                    failed.append(one.label)
-                    flow.engine.log.error(
-                        "compensation failed",
-                        step=one.label,
-                        attempts=attempts,
-                        error=str(error),
-                        trace=flow.context.id[:8],
-                    )
-                    break
-                gevent.sleep(pause)
-                pause = min(pause * 2, UNDO_MOST)
-    return failed
 
 
 def _branch(node: Branch, place: str) -> Run:

@@ -5,7 +5,8 @@
     ├─ Pipeline, Saga        in order                         Parallel, Race: at once
     ├─ Branch                the first condition that holds   Loop: again and again
     ├─ MapReduce             each of many, then together
-    └─ Retry, Hedge, CircuitBreaker, Sleep
+    ├─ Retry, Hedge, CircuitBreaker, Sleep
+    └─ WaitFor, Approval     only in durable runs: for an event, for a decision
 
 A condition is a CEL text, or (in process only) a Python function of the scope. Data flows by name in a scope: a step takes what
 its contract requires from it by name, and puts what it provides into it; `inputs` and `outputs` rename.
@@ -19,19 +20,22 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from packetflow.capabilities.conditions import Expression
 from packetflow.capabilities.definition import ID
+from packetflow.documents.faults import Fault as DataFault
 from packetflow.otp.errors import PacketFlowError
 
 Condition: TypeAlias = str | Callable[[Mapping[str, Any]], Any]
 
 
 class PlanError(PacketFlowError):
-    """A plan that can't be one. faults: each with the place of its node, what is wrong, and what is expected."""
+    """A plan that can't be one. field: of the node that was refused, if it is one field's fault. faults: of data that was read,
+    all of them, each with its key, and where it stands if it came from a file."""
 
     code = "validation_failed"
 
-    def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(self, message: str, faults: tuple[DataFault, ...] = (), field: str = "") -> None:
         super().__init__(message)
         self.faults = faults
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ class Step(Node):
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or not ID.fullmatch(self.capability.partition("@")[0]):
             raise PlanError(
-                f"step {self.capability!r}: expected a capability's id, such as ticket.open or ticket.open@2"
+                f"step {self.capability!r}: expected a capability's id, such as ticket.open or ticket.open@2",
+                field="capability",
             )
         for name, given in self.inputs.items():
             if not isinstance(given, str | Value | Cel):
@@ -120,9 +125,10 @@ class Step(Node):
         for name, to in self.outputs.items():
             if not isinstance(to, str) or not to.isidentifier():
                 raise PlanError(
-                    f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope"
+                    f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope",
+                    field="outputs",
                 )
-        _positive("step " + self.capability, "timeout", self.timeout, optional=True)
+        positive("step " + self.capability, "timeout", self.timeout, optional=True)
 
     @property
     def label(self) -> str:
@@ -195,10 +201,10 @@ class Parallel(Several):
 
     def __post_init__(self) -> None:
         Several.__post_init__(self)
-        _word("parallel", "partial_failure", self.partial_failure, ("fail", "continue"))
-        _word("parallel", "combine", self.combine, ("list", "merge", None))
+        one_of("parallel", "partial_failure", self.partial_failure, ("fail", "continue"))
+        one_of("parallel", "combine", self.combine, ("list", "merge", None))
         _count("parallel", "limit", self.limit, optional=True)
-        _positive("parallel", "timeout", self.timeout, optional=True)
+        positive("parallel", "timeout", self.timeout, optional=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +264,8 @@ class Loop(Node):
             if condition is not None:
                 _condition("loop", condition)
         if not isinstance(self.delay, int | float) or self.delay < 0:
-            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0")
-        _identifier("loop", "item", self.item)
+            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0", field="delay")
+        identifier("loop", "item", self.item)
 
     @property
     def children(self) -> tuple[tuple[str, Node], ...]:
@@ -291,12 +297,12 @@ class MapReduce(Node):
     def __post_init__(self) -> None:
         _condition("map_reduce", self.over)
         if not isinstance(self.reduce, Node):
-            _word("map_reduce", "reduce", self.reduce, self.REDUCERS)
+            one_of("map_reduce", "reduce", self.reduce, self.REDUCERS)
         for name in ("concurrency", "chunk", "attempts", "most"):
             _count("map_reduce", name, getattr(self, name))
         if self.partition is not None:
             _condition("map_reduce", self.partition)
-        _identifier("map_reduce", "item", self.item)
+        identifier("map_reduce", "item", self.item)
 
     @property
     def children(self) -> tuple[tuple[str, Node], ...]:
@@ -330,7 +336,7 @@ class Retry(Node):
         for name, least in (("delay", 0.0), ("factor", 1.0), ("maximum", 0.0), ("jitter", 0.0)):
             given = getattr(self, name)
             if isinstance(given, bool) or not isinstance(given, int | float) or given < least:
-                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}")
+                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}", field=name)
         if self.retry_when is not None:
             _condition("retry", self.retry_when)
 
@@ -356,10 +362,10 @@ class CircuitBreaker(Node):
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str) or not self.key:
-            raise PlanError(f"circuit_breaker: key is {self.key!r}; expected a text")
+            raise PlanError(f"circuit_breaker: key is {self.key!r}; expected a text", field="key")
         _count("circuit_breaker", "threshold", self.threshold)
         _count("circuit_breaker", "trials", self.trials)
-        _positive("circuit_breaker", "recovery", self.recovery)
+        positive("circuit_breaker", "recovery", self.recovery)
 
     @property
     def children(self) -> tuple[tuple[str, Node], ...]:
@@ -377,7 +383,7 @@ class Hedge(Node):
     kind: ClassVar[str] = "hedge"
 
     def __post_init__(self) -> None:
-        _positive("hedge", "after", self.after)
+        positive("hedge", "after", self.after)
         _count("hedge", "attempts", self.attempts)
 
     @property
@@ -394,7 +400,7 @@ class Sleep(Node):
     kind: ClassVar[str] = "sleep"
 
     def __post_init__(self) -> None:
-        _positive("sleep", "seconds", self.seconds)
+        positive("sleep", "seconds", self.seconds)
 
 
 def below(place: str, part: str | int) -> str:
@@ -438,21 +444,26 @@ def _count(kind: str, name: str, given: object, optional: bool = False) -> None:
     if given is None and optional:
         return
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1", field=name)
 
 
-def _positive(kind: str, name: str, given: object, optional: bool = False) -> None:
+def positive(kind: str, name: str, given: object, optional: bool = False) -> None:
+    """Raises PlanError for what is no number of seconds above 0."""
     if given is None and optional:
         return
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
-        raise PlanError(f"{kind}: {name} is {given!r}; expected seconds above 0")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected seconds above 0", field=name)
 
 
-def _word(kind: str, name: str, given: object, words: tuple[object, ...]) -> None:
+def one_of(kind: str, name: str, given: object, words: tuple[object, ...]) -> None:
+    """Raises PlanError for what is none of the words."""
     if given not in words:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected one of {', '.join(map(repr, words))}")
+        raise PlanError(
+            f"{kind}: {name} is {given!r}; expected one of {', '.join(map(repr, words))}", field=name
+        )
 
 
-def _identifier(kind: str, name: str, given: object) -> None:
+def identifier(kind: str, name: str, given: object) -> None:
+    """Raises PlanError for what can't be a name in the scope."""
     if not isinstance(given, str) or not given.isidentifier():
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a name")
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a name", field=name)

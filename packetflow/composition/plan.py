@@ -9,6 +9,7 @@ from typing import Any
 from packetflow.capabilities.definition import ID, VERSION, Capability
 from packetflow.composition.nodes import Branch, Node, PlanError, Several, below
 from packetflow.composition.serving import capability_of
+from packetflow.composition.waiting import Approval, WaitFor
 
 MOST_NODES = 1_000
 DEEPEST = 100
@@ -17,7 +18,9 @@ DEEPEST = 100
 @dataclass(frozen=True, slots=True)
 class Composition:
     """A plan that is served under an id. requires: a type for each name that it is given. provides: a type for each name of the
-    scope that it answers with; None: it answers what its body gives. Options as of `@capability`."""
+    scope that it answers with; None: it answers what its body gives. durable: each step's result is stored before the next
+    begins, so that a run survives the node's crash; a plan that waits for events or decisions is durable anyway. run_ttl:
+    seconds after which a durable run is ended. Other options as of `@capability`."""
 
     id: str
     intent: str
@@ -27,6 +30,8 @@ class Composition:
     version: str = "1.0.0"
     timeout: float | None = None
     tags: tuple[str, ...] = ()
+    durable: bool = False
+    run_ttl: float | None = None
     _made: list[Capability] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +52,16 @@ class Composition:
                 f"composition {self.id}: its plan is {self.body!r}; expected a node, such as pipeline(...)"
             )
         check_bounds(self.body, f"composition {self.id}")
+        ttl = self.run_ttl
+        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int | float) or not ttl > 0):
+            raise PlanError(f"composition {self.id}: run_ttl is {ttl!r}; expected seconds above 0")
+        if self.needs_store:
+            check_can_be_stored(self)
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether its runs are durable."""
+        return self.durable or waits(self.body)
 
     @property
     def definition(self) -> Capability:
@@ -58,6 +73,21 @@ class Composition:
     __packetflow_capability__ = (
         definition  # how a capability file's loader knows it (capabilities/definition.py)
     )
+
+
+def waits(plan: Node) -> bool:
+    """Whether a node of it waits outside of memory."""
+    return any(isinstance(node, WaitFor | Approval) for _, node in walk(plan))
+
+
+def check_can_be_stored(plan: Composition) -> None:
+    """Raises PlanError if a durable plan holds Python functions, which a crash would lose."""
+    from packetflow.composition.writing import node_to_data
+
+    try:
+        node_to_data(plan.body)
+    except PlanError as error:
+        raise PlanError(f"composition {plan.id} is durable, so its plan is stored: {error}") from None
 
 
 def check_bounds(plan: Node, what: str) -> None:

@@ -11,19 +11,23 @@ from gevent.event import Event
 from pydantic import BaseModel
 
 from packetflow.capabilities.conditions import Expression
-from packetflow.composition.engine import Flow, Run, Scope, collection, compile_node, evaluated, put
+from packetflow.composition.engine import collection, compile_node, evaluated, put
+from packetflow.composition.flow import Flow, Run, Scope, may_go_on, undo
 from packetflow.composition.nodes import Hedge, MapReduce, Parallel, Race, below
 from packetflow.wire.errors import Cancelled, ExecutionFailed, RequestError, Timeout, TooLarge
 
 LAST_WORDS = 5.0  # seconds that those who are cancelled have for their cleanup
+LOST = "another strand of the composition decided it"
 
 
 class Strand:
-    """One of several things that run at once, with a scope of its own. error: what it failed of."""
+    """One of several things that run at once, with a scope of its own. error: what it failed of. alone: nothing else fails with
+    it, so that what it did is undone at once."""
 
-    __slots__ = ("error", "flow", "label", "run", "scope", "value")
+    __slots__ = ("alone", "error", "flow", "label", "run", "scope", "value")
 
-    def __init__(self, label: str, run: Run, scope: Scope, flow: Flow) -> None:
+    def __init__(self, label: str, run: Run, scope: Scope, flow: Flow, alone: bool = False) -> None:
+        self.alone = alone
         self.label = label
         self.run = run
         self.scope = dict(scope)
@@ -37,6 +41,8 @@ class Strand:
             self.value = self.run(self.scope, self.flow)
         except RequestError as error:
             self.error = error
+            if self.alone:
+                undo(self.flow, 0, error)
 
 
 def run_together(
@@ -47,7 +53,10 @@ def run_together(
     timeout: float | None = None,
 ) -> list[Strand]:
     """Runs strands, at most `limit` at once, until all have ended or `ends` says so of one. Returns those that have ended, in the
-    order in which they did. Those that have not are cancelled. Raises TimeoutError when the time is over."""
+    order in which they did. Those that have not are cancelled. Raises TimeoutError when the time is over.
+
+    What strands have done is the flow's if this raises, and theirs if it returns.
+    """
     ahead = iter(strands)
     ended: list[Strand] = []
     stopped = Event()
@@ -75,17 +84,24 @@ def run_together(
 
     workers = [gevent.spawn(copy_context().run, work) for _ in range(left)]
     try:
-        in_time = stopped.wait(timeout)
-    finally:
-        stopped.set()
-        _end(flow, workers)
-        for strand in strands:
-            flow.done.extend(strand.flow.done)
-    if crash:
-        raise crash[0]
-    if not in_time:
-        raise TimeoutError
+        try:
+            in_time = stopped.wait(timeout)
+        finally:
+            stopped.set()
+            _end(flow, workers)
+        if crash:
+            raise crash[0]
+        if not in_time:
+            raise TimeoutError
+    except BaseException:
+        _take(flow, strands)
+        raise
     return ended
+
+
+def _take(flow: Flow, strands: list[Strand]) -> None:
+    for strand in strands:
+        flow.take(strand.flow)
 
 
 def _end(flow: Flow, workers: list[gevent.Greenlet[..., Any]]) -> None:
@@ -95,7 +111,7 @@ def _end(flow: Flow, workers: list[gevent.Greenlet[..., Any]]) -> None:
         return
     door = flow.context.door
     for one in running:
-        if not door.cancel(one, Cancelled("another strand of the composition decided it")):
+        if not door.cancel(one, Cancelled(LOST)):
             one.kill(block=False)
     gevent.joinall(running, timeout=LAST_WORDS)
     gevent.killall([one for one in running if not one.dead], block=False)
@@ -107,7 +123,7 @@ def parallel(node: Parallel, place: str) -> Run:
     stops = node.partial_failure == "fail"
 
     def run(scope: Scope, flow: Flow) -> Any:
-        strands = [Strand(label, step, scope, flow) for label, step in steps]
+        strands = [Strand(label, step, scope, flow, alone=not stops) for label, step in steps]
         try:
             ended = run_together(
                 flow, strands, lambda one: stops and one.error is not None, node.limit, node.timeout
@@ -115,6 +131,7 @@ def parallel(node: Parallel, place: str) -> Run:
         except TimeoutError:
             raise Timeout(f"{node.label}: not all done within {node.timeout:g} s", {"place": place}) from None
         failed = {one.label: one.error for one in ended if one.error is not None}
+        _take(flow, strands)
         if failed and stops:
             raise next(iter(failed.values()))  # those that were cancelled for it have errors too
         good = [one for one in strands if one.error is None]
@@ -125,7 +142,7 @@ def parallel(node: Parallel, place: str) -> Run:
             put(scope, value, {})
             return value
         if node.combine == "merge":
-            value = {name: field for one in good for name, field in _fields(one.value).items()}
+            value = {name: field for one in good for name, field in fields_of(one.value).items()}
             scope.update(value)
             return value
         for one in good:
@@ -140,7 +157,8 @@ def parallel(node: Parallel, place: str) -> Run:
 _ABSENT = object()
 
 
-def _fields(value: Any) -> Mapping[str, Any]:
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """A value as names: a model's or a mapping's fields, nothing of null, else the one name `result`."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, Mapping):
@@ -181,6 +199,11 @@ def hedge(node: Hedge, place: str) -> Run:
 def _first_good(flow: Flow, strands: list[Strand], scope: Scope) -> Any:
     ended = run_together(flow, strands, lambda one: one.error is None, None)
     last = ended[-1]
+    if last.error is None:
+        for one in strands:
+            if one is not last:
+                undo(one.flow, 0, Cancelled(LOST), wait=False)
+    _take(flow, strands)
     if last.error is not None:
         raise strands[0].error or last.error
     scope.update(last.scope)
@@ -203,16 +226,15 @@ def map_reduce(node: MapReduce, place: str) -> Run:
                     for number, item in enumerate(items):
                         values[first + number] = each({**scope, node.item: item}, flow)
                     return
-                except RequestError:
-                    if attempt == node.attempts:
+                except RequestError as error:
+                    if attempt == node.attempts or not may_go_on(flow, mark, error):
                         raise
-                    del flow.done[mark:]
 
         return run
 
     def together(values: list[Any], scope: Scope, flow: Flow) -> Any:
         if isinstance(reducer, str):
-            return _reduced(reducer, values, place)
+            return reduced(reducer, values, place)
         return reducer({**scope, "items": values}, flow)
 
     def run(scope: Scope, flow: Flow) -> Any:
@@ -227,6 +249,7 @@ def map_reduce(node: MapReduce, place: str) -> Run:
         ended = (
             run_together(flow, chunks, lambda one: one.error is not None, node.concurrency) if chunks else []
         )
+        _take(flow, chunks)
         if ended and ended[-1].error is not None:
             raise ended[-1].error
         if key_of is None:
@@ -242,7 +265,8 @@ def map_reduce(node: MapReduce, place: str) -> Run:
     return run
 
 
-def _reduced(how: str, values: list[Any], place: str) -> Any:
+def reduced(how: str, values: list[Any], place: str) -> Any:
+    """The values put together by a word. Raises ExecutionFailed where they can't be."""
     try:
         match how:
             case "sum":
@@ -254,7 +278,7 @@ def _reduced(how: str, values: list[Any], place: str) -> Any:
             case "max":
                 return max(values, default=None)
             case "merge":
-                return {name: field for value in values for name, field in _fields(value).items()}
+                return {name: field for value in values for name, field in fields_of(value).items()}
     except TypeError as error:
         raise ExecutionFailed(f"reduce {how!r}: {error}", {"place": place}) from error
     return values

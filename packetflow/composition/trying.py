@@ -6,7 +6,8 @@ from typing import Any
 
 import gevent
 
-from packetflow.composition.engine import Flow, Run, Scope, compile_node, condition
+from packetflow.composition.engine import compile_node, condition
+from packetflow.composition.flow import Flow, Run, Scope, may_go_on
 from packetflow.composition.nodes import CircuitBreaker, Retry, below
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import RequestError, Unavailable
@@ -16,28 +17,31 @@ def retry(node: Retry, place: str) -> Run:
     """See Retry."""
     body = compile_node(node.body, below(place, "body"))
     fallback = None if node.fallback is None else compile_node(node.fallback, below(place, "fallback"))
-    again = None if node.retry_when is None else condition(node.retry_when, place)
+    decides = None if node.retry_when is None else condition(node.retry_when, place)
 
     def may_pass(error: RequestError, attempt: int) -> bool:
-        if again is None:
+        if decides is None:
             return error.code in Retry.CODES
         told = {"code": error.code, "message": error.message, "details": dict(error.details)}
-        return again({"error": told, "attempt": attempt})
+        return decides({"error": told, "attempt": attempt})
 
     def run(scope: Scope, flow: Flow) -> Any:
         delay = node.delay
         for attempt in range(1, node.attempts + 1):
             own = dict(scope)
+            mark = len(flow.done)
             try:
                 value = body(own, flow)
             except RequestError as error:
-                if attempt < node.attempts and may_pass(error, attempt):
+                again = attempt < node.attempts and may_pass(error, attempt)
+                if not (again or fallback) or not may_go_on(flow, mark, error):
+                    raise
+                if again:
                     wait = min(delay, node.maximum) * (1.0 - node.jitter * flow.engine.chance.random())
                     gevent.sleep(max(wait, error.retry_after or 0.0))
                     delay *= node.factor
                     continue
-                if fallback is None:
-                    raise
+                assert fallback is not None
                 return fallback(scope, flow)
             scope.update(own)
             return value

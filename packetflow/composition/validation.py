@@ -27,6 +27,7 @@ from packetflow.composition.nodes import (
     below,
 )
 from packetflow.composition.plan import Composition
+from packetflow.composition.waiting import Approval, WaitFor
 
 JSON_TYPES: Mapping[type, str] = {
     str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object",
@@ -84,6 +85,13 @@ class Validation:
                 self._retry(node, place, names)
             case CircuitBreaker() | Hedge():
                 self.look(node.body, below(place, "body"), names)
+            case WaitFor():
+                if node.match is not None:
+                    self._expression(node.match, place, {**names, "event": {}})
+                names.setdefault(_ANY, {})  # an event's fields show only when it comes
+                names.update({to: {} for to in node.outputs.values()})
+            case Approval():
+                names.update({to: {} for to in node.outputs.values()})
             case Sleep():
                 pass
 
@@ -108,7 +116,10 @@ class Validation:
                     _schema_of(given.value), fields[name], requires, place, f"{name} = {given.value!r}"
                 )
             elif given not in names:
-                self.fault(place, f"{name} is to be {given!r}, which nothing gives" + _nearest(given, names))
+                if _ANY not in names:
+                    self.fault(
+                        place, f"{name} is to be {given!r}, which nothing gives" + _nearest(given, names)
+                    )
             else:
                 self._fits(names[given], fields[name], requires, place, given)
         for name in fields:

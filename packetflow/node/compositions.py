@@ -5,39 +5,133 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import gevent
+
 from packetflow.capabilities.catalogue import Catalogue
 from packetflow.capabilities.context import Context
 from packetflow.node.routes import Routes
 from packetflow.node.system import shapes
 from packetflow.node.view import nearest
 from packetflow.otp.clock import Clock
-from packetflow.wire.errors import NotFound, ValidationFailed
+from packetflow.wire.errors import NotFound, Unavailable, ValidationFailed
 
 if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
     from packetflow.composition.engine import Engine
     from packetflow.composition.nodes import Node as PlanNode
     from packetflow.composition.plan import Composition
+    from packetflow.node.door import Door
+    from packetflow.storage.database import Database
+
+KEPT = 256  # plans of which is remembered whether they are durable
 
 
 class Compositions:
     """Runs and checks plans. What it needs is loaded when there is a plan: a node without one pays nothing."""
 
-    def __init__(self, routes: Routes, clock: Clock, log: Any) -> None:
+    def __init__(self, routes: Routes, clock: Clock, log: Any, door: Door) -> None:
+        self.door = door
         self._routes = routes
         self._clock = clock
         self._log = log
         self._engine: Engine | None = None
         self._checked: dict[int, tuple[Any, list[str]]] = {}
         self._catalogue: Catalogue | None = None
+        self._durable: dict[int, tuple[Any, bool]] = {}
+        self._waking: Waking | None = None
+        # The database of runs, and what has the process of the runs begin with them. Set by the node.
+        self.database: Callable[[], Database] | None = None
+        self.begin_runs: Callable[[], object] = _nobody
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, made when it is first needed."""
+        if self._engine is None:
+            from packetflow.composition.engine import Engine
+
+            self._engine = Engine(self._clock, self._log)
+        return self._engine
 
     def run(self, plan: Any, scope: dict[str, Any], context: Context) -> Any:
         """Runs a plan over a scope, which it fills. Raises the RequestError that ended it."""
+        known = self._durable.get(id(plan))
+        if known is None:
+            known = (plan, _needs_store(plan))
+            while len(self._durable) >= KEPT:
+                del self._durable[next(iter(self._durable))]
+            self._durable[id(plan)] = known
+        if known[1]:
+            return self._run_durably(plan, scope, context)
         engine = self._engine
         if engine is None:
-            from packetflow.composition.engine import Engine
-
-            engine = self._engine = Engine(self._clock, self._log)
+            engine = self.engine
         return engine.run(_body(plan), scope, context)
+
+    def open_to(self, door: Door) -> None:
+        """Be what this door runs plans by."""
+        door.engine, door.faults_of_plan, door.difference_of_plans = self.run, self.faults, self.difference
+
+    def _run_durably(self, plan: Any, scope: dict[str, Any], context: Context) -> Any:
+        """Begin a run, or find the one that the same key began, and wait for it as long as the request has time."""
+        if not hasattr(plan, "requires"):
+            from packetflow.composition.plan import Composition
+
+            plan = Composition(context.capability, "the plan of a module", plan, durable=True)
+        runs = self.waking.runs
+        said = context.metadata.step_key
+        key = None if said is None else f"{context.session.scope_id}/{context.capability}/{said}"
+        row = runs.start(plan, scope, context.session, key)
+        value = runs.wait(row, max(0.0, context.deadline - self._clock.monotonic()))
+        if plan.provides is not None:
+            scope.update(value)
+        return value
+
+    # ---- durable runs ---------------------------------------------------------------------------------------------------
+
+    @property
+    def waking(self) -> Waking:
+        """The durable runs and what wakes them, begun when they are first needed. Raises Unavailable where there is no store."""
+        if self._waking is None:
+            self._make_runs()
+            self.begin_runs()
+        assert self._waking is not None, "it was just made"
+        return self._waking
+
+    def runs_at_start(self, stored: bool) -> Waking | None:
+        """What the process of the runs begins with; None while nobody needs it. stored: whether there is a database already."""
+        if self._waking is None and stored:
+            self._make_runs()
+        return self._waking
+
+    def _make_runs(self) -> None:
+        if self.database is None:
+            raise Unavailable("this process of the node has no store, so it can't hold durable runs")
+        from packetflow.composition.durable.runs import Runs
+        from packetflow.composition.durable.waking import Waking
+        from packetflow.node.durable import StepRequests, contract_of
+        from packetflow.storage.runs.sqlite import SqliteRuns
+
+        door, clock = self.door, self._clock.monotonic
+        store = SqliteRuns(self.database)
+        self._waking = Waking(
+            Runs(store, self.engine, lambda row: StepRequests(door, row, clock), contract_of(door))
+        )
+
+    def drain(self) -> None:
+        """Have the runs under way park after their step."""
+        if self._waking is not None:
+            self._waking.runs.drain()
+
+    def settle(self, seconds: float) -> None:
+        """Wait until they have, and what is being undone in memory is, so long at most."""
+        until = self._clock.monotonic() + seconds
+        if self._waking is not None:
+            self._waking.runs.settle(seconds)
+        undoing = set() if self._engine is None else self._engine.undoing
+        while undoing and (left := until - self._clock.monotonic()) > 0:
+            gevent.joinall(list(undoing), timeout=left)
+        if undoing:
+            self._log.error("the node stops before all was undone", compositions=len(undoing))
 
     def faults(self, plan: Any, names: Mapping[str, Any] | None = None) -> list[str]:
         """What is wrong with a plan on this node, each with its place. names: what it starts with, if it is no composition."""
@@ -93,39 +187,50 @@ class Compositions:
             if plan is not None
         ]  # fmt: skip
 
-    def one(self, id: str, allow: Callable[[str], bool]) -> shapes.Flow:
-        """One in full. Raises NotFound."""
+    def one(self, id: str, allow: Callable[[str], bool], svg: bool = False) -> shapes.Flow:
+        """One in full; with a picture of it if `svg`. Raises NotFound."""
         plan = plan_of(self._routes.catalogue, id) if allow(id.partition("@")[0]) else None
         if plan is None:
             names = [row["id"] for row in self.rows(allow)]
             raise NotFound(f"no composition {id!r}", {"flow": id, "nearest": nearest(id, names)})
-        from packetflow.composition.data import to_data
         from packetflow.composition.drawing import as_mermaid, as_text
         from packetflow.composition.nodes import PlanError
+        from packetflow.composition.writing import to_data
 
         try:
             data = to_data(plan)
         except PlanError:
             data = None
         contract = plan.definition.contract
-        return {
+        shown: shapes.Flow = {
             "id": plan.id, "version": plan.version, "intent": plan.intent, "requires": dict(contract.requires),
             "provides": dict(contract.provides), "plan": data, "text": as_text(plan), "mermaid": as_mermaid(plan),
             "faults": self.faults(plan),
         }  # fmt: skip
+        if svg:
+            from packetflow.composition.picture import as_svg
+
+            shown["svg"] = as_svg(plan)
+        return shown
 
     def check(self, data: Mapping[str, Any]) -> shapes.FlowFaults:
         """What would be wrong with a plan that is not served yet. Raises ValidationFailed if the data is no plan."""
-        from packetflow.composition.data import from_data
+        from packetflow.composition.data import from_data, told
         from packetflow.composition.nodes import PlanError
         from packetflow.composition.plan import walk
 
         try:
             plan = from_data(data)
         except PlanError as error:
-            faults = [{"path": one.place, "message": one.message} for one in error.faults]
+            faults = [{"path": one.key, "message": told(one)} for one in error.faults]
             raise ValidationFailed(f"it is no composition: {error}", {"faults": faults}) from error
-        return {"id": plan.id, "nodes": sum(1 for _ in walk(plan.body)), "faults": self.faults(plan)}
+        return {"id": plan.id, "nodes": sum(1 for _ in walk(plan.body)), "faults": self._found(plan)}
+
+    def _found(self, plan: Composition) -> list[shapes.PlanFault]:
+        from packetflow.composition.validation import validate
+
+        found = validate(plan, Known(self._routes.catalogue))
+        return [{"place": fault.place, "message": fault.message} for fault in found]
 
 
 class Known:
@@ -158,6 +263,17 @@ def plan_of(catalogue: Catalogue, id: str) -> Composition | None:
         None if found is None else getattr(found.definition.function, "composition", None)
     )
     return plan
+
+
+def _needs_store(plan: Any) -> bool:
+    from packetflow.composition.plan import waits
+
+    needs = getattr(plan, "needs_store", None)
+    return waits(plan) if needs is None else bool(needs)
+
+
+def _nobody() -> None:
+    raise Unavailable("the node has not been started, so it can't hold durable runs")
 
 
 def _body(plan: Any) -> PlanNode:

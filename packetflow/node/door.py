@@ -17,13 +17,15 @@ from pydantic import ValidationError
 
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
+from packetflow.capabilities.elsewhere import type_name_of
 from packetflow.node.admission import Admission
 from packetflow.node.deadlines import Interrupt
 from packetflow.node.detours import described
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.open_stream import FOREIGN
 from packetflow.node.plans import Plans
-from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
+from packetflow.node.routes import RESOLVE, InJob, Nowhere, Refused, Route, Routes
+from packetflow.node.thread_requests import ThreadRequests
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.telemetry.logs import CURRENT
@@ -37,6 +39,8 @@ from packetflow.wire.errors import (
     ValidationFailed,
 )
 from packetflow.wire.values import NO_METADATA, Metadata, Response, make_request
+
+JOB = "job"  # the door of a request that a job makes; jobs have a limit of their own
 
 
 class Door(Plans):
@@ -56,6 +60,7 @@ class Door(Plans):
         self.operators: tuple[str, ...] = ("*", "system.*")
         self.refused = 0
         self.open = True
+        self.from_threads = ThreadRequests(self)
         self._monotonic = clock.monotonic
         chance = getattr(get_hub().loop, "chance", random.Random)  # a simulated loop has its own, by the seed
         self._number = chance().getrandbits
@@ -63,7 +68,7 @@ class Door(Plans):
 
     def request(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata = NO_METADATA,
@@ -111,7 +116,12 @@ class Door(Plans):
         in_flight = self.in_flight
         outer = in_flight.get(me)
         admission = self.admission
-        if outer is None and parent is None and admission.full() and not session.operator:
+        if (
+            outer is None
+            and parent is None
+            and admission.full()
+            and not (session.operator or session.door == JOB)
+        ):
             no_room = admission.wait(call.deadline - clock())
             if no_room is not None:
                 return self._not_admitted(call, no_room)
@@ -236,6 +246,8 @@ class Door(Plans):
             route.count += 1
             if route.retired:
                 self.routes.fold(route)
+        elif call.stages is route.hit_stages and error is None and call.notes is None:
+            self.count_entered(call)
         else:
             self.traces.add_notable(call)
             self.count_entered(call)
@@ -251,7 +263,7 @@ class Door(Plans):
 
     def _once(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata,
@@ -259,6 +271,7 @@ class Door(Plans):
         parent: Context | None,
     ) -> Response:
         """A request with an idempotency key: run if it is the first with it."""
+        assert isinstance(capability, str), "a job's own request has no key"
         key = metadata.idempotency_key or ""
         timeout = self.routes.timeout if metadata.timeout is None else metadata.timeout
         found = self.routes.catalogue.find(capability)
@@ -269,7 +282,7 @@ class Door(Plans):
             )
         if parent is not None:
             timeout = max(0.0, min(timeout, parent.deadline - self._monotonic()))
-        bare = Metadata(metadata.timeout, None, metadata.traceparent, None, metadata.progress)
+        bare = Metadata(metadata.timeout, None, metadata.traceparent, None, metadata.progress, key)
 
         def revive(value: Any) -> Any:
             route = self.routes.find(session.grants, capability, parent is not None)
@@ -290,7 +303,7 @@ class Door(Plans):
             revive,
         )
 
-    def _first(self, capability: str, session: Session) -> Route | Refused:
+    def _first(self, capability: str | InJob, session: Session) -> Route | Refused:
         """The route of an outermost request that has none yet, or while the node drains."""
         if not self.open and not session.operator:
             return Refused(Unavailable("the node is stopping", retry_after=1.0))
@@ -323,7 +336,7 @@ class Door(Plans):
     def _refuse(
         self,
         refused: Refused,
-        capability: str,
+        capability: str | InJob,
         session: Session,
         metadata: Metadata,
         start: float,
@@ -331,7 +344,11 @@ class Door(Plans):
     ) -> Response:
         self.refused += 1
         call: Context = Call()  # type: ignore[assignment]
-        call.door, call.number, call.route = self, self._number(128), Nowhere(capability)
+        call.door, call.number, call.route = (
+            self,
+            self._number(128),
+            Nowhere(capability if isinstance(capability, str) else capability.name),
+        )
         call.stages, call.stamps = (RESOLVE,), [start, self._monotonic()]
         call.session, call.metadata, call.parent = session, metadata, parent
         call.deadline, call.greenlet, call.error = start, None, refused.error
@@ -389,7 +406,7 @@ class Door(Plans):
     def crashed(self, call: Context, failure: BaseException) -> ExecutionFailed:
         """The typed error for what an author's code raised; its log has the rest."""
         route: Route = call.route
-        name = type(failure).__name__
+        name = type_name_of(failure)
         route.registered.last_error = described(failure)
         self.log.error(
             "capability failed",
@@ -401,8 +418,14 @@ class Door(Plans):
         return ExecutionFailed(f"{route.id} failed: {name}", {"capability": route.id, "type": name})
 
     def apply_effects(self, call: Context, route: Route, value: Any) -> None:
-        """Run the declared effects in order; one that fails is noted and logged, and the answer stands."""
+        """Run the declared effects in order; one that fails is noted and logged, and the answer stands.
+
+        Of an answer from the cache only those that are for every answer.
+        """
+        cached = call.stages is not route.stages and not call.began
         for effect in route.effects:
+            if cached and not effect.on_every_answer:
+                continue
             try:
                 effect.apply(call, value)
             except Exception as failure:

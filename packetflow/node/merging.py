@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from packetflow.intelligence.gate import DISABLED, QUARANTINED, RESTARTING, RUNNING
+from packetflow.node.load import summed
 from packetflow.node.system import shapes
 from packetflow.otp import WorkerInfo
 from packetflow.telemetry.traces import quantile
@@ -94,29 +95,13 @@ def _badness(status: str) -> int:
     return WORST.index(status) if status in WORST else -1
 
 
-def merged_load(
-    mine: shapes.Load, durations: list[float], others: Iterable[tuple[shapes.Load, list[float]]]
-) -> shapes.Load:
-    """How a capability is used in all processes."""
-    told = list(others)
-    times = sorted([*durations, *(one for _, each in told for one in each)])
-    errors = [load["last_error"] for load, _ in told if load["last_error"]]
-    return {
-        "in_flight": mine["in_flight"] + sum(load["in_flight"] for load, _ in told),
-        "calls": mine["calls"] + sum(load["calls"] for load, _ in told),
-        "errors": mine["errors"] + sum(load["errors"] for load, _ in told),
-        "p50": quantile(times, 0.5),
-        "p99": quantile(times, 0.99),
-        "last_error": errors[0] if errors else mine["last_error"],
-    }
-
-
 def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
     """The counts of all processes. told: of each worker its own, or an exception; those are named as missing."""
     merged: shapes.Stats = {
         **mine,
         "by_capability": {id: {**count} for id, count in mine["by_capability"].items()},
         "counters": dict(mine["counters"]),
+        "pools": dict(mine["pools"]),
     }
     for stats in told.values():
         if isinstance(stats, Exception):
@@ -129,6 +114,9 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
             sums["errors"] += count["errors"]
         for name, number in stats["counters"].items():
             merged["counters"][name] = merged["counters"].get(name, 0) + number
+        for name, figures in stats["pools"].items():
+            known = [merged["pools"][name]] if name in merged["pools"] else []
+            merged["pools"][name] = summed([*known, figures])  # type: ignore[assignment]
         if "hub" in merged and "hub" in stats:
             hub = merged["hub"]
             merged["hub"] = {

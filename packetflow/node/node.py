@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 
 import gevent
 from gevent.event import Event
 
 from packetflow._version import __version__
-from packetflow.capabilities.catalogue import Catalogue
+from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.capabilities.changes import Changes, Listener, Subscription
 from packetflow.capabilities.definition import Capability
-from packetflow.capabilities.registry import CapabilitySource
+from packetflow.capabilities.groups import CapabilitySource
+from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.module import Module
 from packetflow.intelligence.placement import Placed, Placement
 from packetflow.node import view
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
-from packetflow.node.changing import Changing, ModuleSwitch
+from packetflow.node.catalogue_setting import catalogue_setting
+from packetflow.node.changing import Changing, FilesChanged, ModuleSwitch
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
-from packetflow.node.config.show import nested
 from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.jobs import Jobs
 from packetflow.node.letters import Letters
 from packetflow.node.listeners import address_of
 from packetflow.node.publisher import Events
@@ -47,13 +50,18 @@ from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
-from packetflow.telemetry.traces import Traces
+from packetflow.telemetry.traces import OWN, Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, NotFound, RequestError, Unavailable
+from packetflow.wire.errors import Cancelled, RequestError, Unavailable
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
+SETTLE_LAST = 0.5  # the same, where it takes long
+
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 
 class Node:
@@ -121,14 +129,24 @@ class Node:
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
         self.door.local, self.door.operators = settings.access.local, settings.access.operator
-        self.compositions = Compositions(self.routes, self.clock, self.log)
-        self.door.engine = self.compositions.run
-        self.door.faults_of_plan = self.compositions.faults
-        self.door.difference_of_plans = self.compositions.difference
+        self.jobs = Jobs(
+            self.door,
+            self.clock,
+            keep=settings.jobs.keep,
+            expire=settings.jobs.expire,
+            running=settings.jobs.running,
+        )
+        self.routes.start_job, self.routes.job_entered = self.jobs.start_for, self.jobs.entered
+        self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
+        self.compositions.open_to(self.door)
         self.coroutines = Coroutines()
         self.system = System(clock=self.clock)
+        self.door.from_threads.crossing = self.system.from_thread
+        self.surroundings = Surroundings(self.coroutines.run, self.clock, settings.limits.cache)
         self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
         self.transports: list[Transport] = []
+        self.catalogue_changes = Changes(self.log)
+        self._file_faults: dict[str, str] = {}
         self._root: Ref | None = None
         self._data_folder: DataFolder | None = None
         self._started: float | None = None
@@ -196,6 +214,7 @@ class Node:
         for transport in self.transports:
             transport.stop_accepting()
             transport.announce()
+        self.compositions.drain()
         self._settle(deadline, unread=False)
         left = max(0.0, deadline - self.clock.monotonic())
         gevent.joinall([gevent.spawn(transport.drain, left) for transport in self.transports])
@@ -205,6 +224,7 @@ class Node:
             if waiting is not gevent.getcurrent():
                 self.door.cancel(waiting, Cancelled("the node is stopping"))
         self._settle(self.clock.monotonic() + self.config.timeouts.shutdown)
+        self.compositions.settle(self.config.timeouts.shutdown)
         if self._root is not None:
             try:
                 stop_process(self._root, "shutdown", timeout=None)
@@ -250,12 +270,29 @@ class Node:
         if self.door.end_replaced():
             self._settle(self.clock.monotonic() + shutdown)
 
+    def settle_in(self, gone: Collection[Registered]) -> None:
+        """Wait until no request runs in one of these capabilities, however long that takes: a job may take hours.
+
+        Streams that last longer than a request may are ended.
+        """
+        queued = set(self.door.admission.waiting)  # they have their route already
+        long = self.clock.monotonic() + self.routes.timeout + self.config.timeouts.shutdown
+        pause = SETTLE_TICK
+        while queued & set(self.door.admission.waiting) or any(
+            call.route.registered in gone for call in self.door.active()
+        ):
+            if self.clock.monotonic() > long:
+                self.door.end_replaced()
+                long = float("inf")
+            gevent.sleep(pause)
+            pause = min(2 * pause, SETTLE_LAST)
+
     def _settle(self, deadline: float, unread: bool = True) -> None:
         """unread: also for streams in this process that nobody reads at this moment, which may be who waits here."""
         current = gevent.getcurrent()
         pending = {call for call in self.door.active() if call.greenlet is not current}
         if not unread:
-            pending = {call for call in pending if call.greenlet is not None or call.session.door != "local"}
+            pending = {one for one in pending if one.greenlet is not None or one.session.door != "local"}
         while pending and self.clock.monotonic() < deadline:
             gevent.sleep(SETTLE_TICK)
             pending &= set(self.door.active())
@@ -299,9 +336,12 @@ class Node:
 
     # ---- what its parts tell it -------------------------------------------------------------------------------------------
 
-    def swap_catalogue(self, catalogue: Catalogue) -> None:
-        """Put a catalogue in place."""
+    def swap_catalogue(self, catalogue: Catalogue, faults: Mapping[str, str]) -> None:
+        """Put a catalogue in place. faults: of watched files that were not taken on."""
+        before = self.routes.catalogue
         self.routes.swap(catalogue=catalogue)
+        self._file_faults = dict(faults)
+        self.catalogue_changes.publish(before, catalogue)
 
     def swap_chain(self, chain: ModuleChain) -> None:
         """Put a chain in place."""
@@ -319,6 +359,10 @@ class Node:
             lasting=self._own_folder is None,
         )
         return self.stores
+
+    def waking(self) -> Waking:
+        """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
+        return self.compositions.waking
 
     @property
     def data_folder(self) -> DataFolder:
@@ -366,6 +410,14 @@ class Node:
         with self.changing.alone:
             self.ask(CAPABILITIES, ("unregister", id))
 
+    def take_on_files(self) -> list[str]:
+        """Serve what the files of watched folders are now; what changed, in words."""
+        return list(self.changing.run(FilesChanged(), False))
+
+    def on_catalogue_change(self, listener: Listener) -> Subscription:
+        """Have a function called, or an actor told, when capabilities come, go or are loaded anew; until `close()`."""
+        return self.catalogue_changes.subscribe(listener)
+
     def ask(self, name: str, request: Any) -> Any:
         """Ask one of the registries (supervision.py names them); a refusal is raised, Unavailable if it is being started anew."""
         patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
@@ -382,15 +434,18 @@ class Node:
         """The modules with all about them, in the chain's order."""
         return list(self.ask(MODULES, ("list",)))
 
-    def sources(self) -> list[CapabilitySource]:
-        """Where the capabilities come from, the node's own first."""
-        return [CapabilitySource(definitions=self.own_capabilities), *self.blueprint.sources()]
+    def sources(self) -> tuple[list[CapabilitySource], tuple[str, ...]]:
+        """Where the capabilities come from, the node's own first; and those that are not served all the same."""
+        own = CapabilitySource(definitions=self.own_capabilities)
+        return [own, *self.blueprint.sources()], self.config.catalogue.without
 
     # ---- how it is seen ---------------------------------------------------------------------------------------------------
 
     def health(self) -> shapes.Health:
         """Up and ready, or why not."""
-        findings = [] if self._stopping else [*view.module_findings(self.placed()), *self.stores.findings()]
+        findings = view.file_findings(self._file_faults)
+        if not self._stopping:
+            findings += [*view.module_findings(self.placed()), *self.stores.findings()]
         ready = self.door.open and self._started is not None
         return {
             "status": "draining" if self._stopping else "ill" if findings else "ok",
@@ -421,15 +476,22 @@ class Node:
             "doors": doors,  # type: ignore[typeddict-item]
             "access": view.access_of(self.config),
             "chain": view.chain_links(self.placed()),
-            "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith("system.")]),
+            "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith(OWN)]),
             "started": self._started_utc,
             "uptime": self._uptime,
             "hub": self._hub_watch.seen(),
         }
 
-    def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
-        """What this caller may call."""
-        return view.catalogue_for(self.door, session, words, tag)
+    def catalogue(
+        self,
+        session: Session,
+        words: str = "",
+        tag: str | None = None,
+        requires: str | None = None,
+        provides: str | None = None,
+    ) -> shapes.Catalogue:
+        """What this caller may call; requires, provides: a field that it has to take, or give."""
+        return view.catalogue_for(self.door, session, words, tag, requires, provides)
 
     def describe(self, session: Session, id: str) -> shapes.CapabilityDetail | None:
         """One capability in full; None if there is none that this caller may call."""
@@ -439,9 +501,9 @@ class Node:
         """The compositions that this caller may call."""
         return self.compositions.rows(session.grants.allow)
 
-    def flow(self, session: Session, id: str) -> shapes.Flow:
+    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
         """One composition in full. Raises NotFound."""
-        return self.compositions.one(id, session.grants.allow)
+        return self.compositions.one(id, session.grants.allow, svg)
 
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
         """What would keep a plan from running on this node. Raises ValidationFailed if it is none."""
@@ -453,11 +515,7 @@ class Node:
 
     def module(self, name: str) -> shapes.ModuleRow:
         """One module in full. Raises NotFound."""
-        for one in self.placed():
-            if one.name == name:
-                return view.module_row(one, sorted(self.traces.module_times().get(name, ())), full=True)
-        names = [one.name for one in self.placed()]
-        raise NotFound(f"no module {name!r}", {"module": name, "nearest": view.nearest(name, names)})
+        return view.one_module(self.placed(), self.traces.module_times(), name)
 
     def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
         """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
@@ -473,6 +531,22 @@ class Node:
             self._reloading.remember(action, name, who)
         return {"module": self.module(name), "chain": view.chain_links(self.placed()), "changed": changed}
 
+    def change_catalogue(self, action: str, name: str, who: str, dry_run: bool) -> shapes.CatalogueChanged:
+        """add a file (or a capability that was removed), remove a capability (or a file that was added).
+
+        Raises RequestError; then the catalogue is as it was.
+        """
+        key, value = catalogue_setting(self.config.catalogue, self.routes.catalogue, action, name)
+        try:
+            words = self._reloading.change_setting(key, value, who, dry_run)
+        except RequestError:
+            raise
+        except Exception as error:
+            raise view.catalogue_refusal(name, error) from error
+        if words and not dry_run:
+            self.log.info("catalogue changed", action=action, name=name, who=who, changed=words)
+        return {"changed": words, "dry_run": dry_run}
+
     def code(self) -> dict[str, str]:
         """What runs here, by digest: of each module's code, and of each source of capabilities that is a file."""
         modules = {f"module {one.name}": one.loaded.digest for one in self.placed() if one.loaded.digest}
@@ -484,8 +558,9 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        circuits = self.compositions.circuits()
-        return {**view.stats_of(self.door), "hub": self._hub_watch.counts(), "circuits": circuits}
+        return view.stats_of(
+            self.door, self._hub_watch.counts(), self.compositions.circuits(), self.jobs.counts()
+        )
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""
@@ -497,14 +572,7 @@ class Node:
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""
-        loaded = self.blueprint.loaded
-        if loaded is None:
-            return {"values": self.config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
-        return {
-            "values": nested(loaded),
-            "origins": dict(loaded.origins),
-            "file": str(loaded.file) if loaded.file else None,
-        }
+        return view.live_config(self.config, self.blueprint.loaded)
 
     def reload(self, dry_run: bool = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""

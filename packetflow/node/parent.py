@@ -20,7 +20,8 @@ from packetflow.node import view
 from packetflow.node.changing import Change, Changing
 from packetflow.node.config import LoadedConfig
 from packetflow.node.config.handing_over import pack
-from packetflow.node.merging import merged_load, merged_modules, merged_stats, worker_findings, worker_rows
+from packetflow.node.load import health_of, merged_load
+from packetflow.node.merging import merged_modules, merged_stats, worker_findings, worker_rows
 from packetflow.node.node import Node
 from packetflow.node.system import shapes
 from packetflow.node.worker import TRUSTED
@@ -213,6 +214,7 @@ class ParentNode(Node):
                     "error": None if error is None else error.as_dict(),
                     "trace": response.trace_id,
                     "duration": 0.0 if response.trace is None else response.trace.duration,
+                    "deprecated": None if response.trace is None else response.trace.deprecated,
                 }
         raise ValueError(f"the parent can't answer {request[0]!r}")
 
@@ -319,7 +321,9 @@ class ParentNode(Node):
         found = super().describe(session, id)
         if found is not None:
             told = [one for one in self.ask_all("load", id).values() if one is not None]
-            found["load"] = merged_load(found["load"], self.traces.durations(found["id"]), told)
+            samples = self.traces.samples(found["id"], found["version"])
+            found["load"] = merged_load(found["load"], samples, told, self.clock.monotonic())
+            found["health"] = health_of(found["load"])
         return found
 
     def stats(self) -> shapes.Stats:

@@ -1,4 +1,4 @@
-"""Compositions in files: a `[[capabilities]]` entry whose path is a TOML or JSON file, or a folder of them."""
+"""Compositions in files: a `[[capabilities]]` entry whose path is a TOML, JSON or YAML file, or a folder of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packetflow.capabilities.contract import DefinitionError
+from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.loader import LoadedCapabilities
-from packetflow.capabilities.registry import CapabilitySource, digest_of
+from packetflow.capabilities.source import digest_of_files
 
-SUFFIXES = (".toml", ".json")
+SUFFIXES = (".toml", ".json", ".yaml", ".yml")
 
 
 def holds_plans(path: Path) -> bool:
@@ -25,7 +26,7 @@ class PlanSource(CapabilitySource):
 
     def load(self) -> LoadedCapabilities:
         """Raises DefinitionError with every fault of every file, each with file and place."""
-        from packetflow.composition.data import read_file
+        from packetflow.composition.files import read_file
         from packetflow.composition.nodes import PlanError
 
         definitions, faults = [], []
@@ -41,12 +42,12 @@ class PlanSource(CapabilitySource):
 
     def digest(self) -> str:
         """A digest of the files."""
-        return digest_of(self._files())
+        return digest_of_files(self._files())
 
     def _files(self) -> list[Path]:
         assert self.path is not None
         if self.path.is_dir():
             return sorted(file for file in self.path.iterdir() if file.suffix in SUFFIXES)
         if not self.path.exists():
-            raise DefinitionError(f"{self.path}: no such file; expected a composition in TOML or JSON")
+            raise DefinitionError(f"{self.path}: no such file; expected a composition in TOML, JSON or YAML")
         return [self.path]

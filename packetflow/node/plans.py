@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from packetflow.capabilities.context import Context, set_field
@@ -45,6 +46,8 @@ class Plans(Streams):
         if faults:
             raise ValidationFailed(f"{composition.id} can't be run: {faults[0]}", {"faults": faults})
         plan = self._shown(call, composition, None)
+        if plan is not composition and composition.needs_store:  # what a module made of it is stored as well
+            plan = replace(composition, body=plan.body if hasattr(plan, "requires") else plan)
         value = self._engine()(plan, scope, call)
         if composition.provides is None:
             return value

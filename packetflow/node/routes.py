@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.capabilities.context import Call, set_field
 from packetflow.intelligence.chain import Hooks, ModuleChain
 from packetflow.intelligence.gate import Gate
+from packetflow.node.system.shapes import JobStarted
 from packetflow.security.access import Grants
-from packetflow.wire.errors import Forbidden, NotFound, Rejected, RequestError, ValidationFailed
+from packetflow.wire.errors import Forbidden, NotFound, Rejected, RequestError, Unavailable, ValidationFailed
 from packetflow.wire.stream import Stream
 
 NO_MODULES = ModuleChain()
 SHOWN = 200  # characters that are kept of a name that nobody has
+WITHOUT_END = 10 * 365 * 86_400.0  # seconds for a background capability that declares no timeout
 
 
 class Stage:
@@ -33,6 +37,22 @@ CONTRACT_IN = Stage("contract in", "contract")
 CONTRACT_OUT = Stage("contract out", "contract")
 EFFECTS = Stage("effects", "effects")
 STREAM = Stage("stream", "stream")
+CACHE = Stage("cache", "cache")
+START_JOB = Stage("start job", "job")
+
+
+class InJob(NamedTuple):
+    """The name of a capability as its own job asks for it: no caller can write such a name."""
+
+    name: str
+
+
+STARTED: TypeAdapter[JobStarted] = TypeAdapter(JobStarted)
+
+
+def nobody_keeps_jobs(registered: Registered, payload: Any, context: Any) -> JobStarted:
+    """Stands where there is no node."""
+    raise Unavailable("nobody keeps jobs here")
 
 
 class Route:
@@ -44,6 +64,7 @@ class Route:
     __slots__ = (
         "count",
         "effects",
+        "hit_stages",
         "id",
         "invoke",
         "plans",
@@ -90,14 +111,60 @@ class Route:
             *((EFFECTS,) if self.effects else ()),
             *(Stage(gate.name, "response", gate) for gate, _ in self.responses),
         )
+        # The same where the answer comes from the capability's cache.
+        self.hit_stages = None if registered.cache is None else self._hit(self.stages)
         self.count = 0
         self.retired = False
+
+    @staticmethod
+    def _hit(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return tuple(CACHE if stage.kind == "run" else stage for stage in stages)
+
+    def served_from_cache(self, call: Call) -> None:
+        """The capability need not run for this call: it stands at its cache instead."""
+        usual = call.stages is self.stages
+        stages = self.hit_stages if usual and self.hit_stages is not None else self._hit(call.stages)
+        set_field(call, "stages", stages)
 
     @property
     def run_stage(self) -> Stage:
         """The stage in which the capability itself runs."""
         found: Stage = self.stages[2 + len(self.requests)]
         return found
+
+
+class StartRoute(Route):
+    """A background capability as its callers meet it: the payload is checked and a job is started, which passes the chain.
+
+    start: (registered, payload, context) -> what is answered.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        registered: Registered,
+        start: Callable[[Registered, Any, Any], JobStarted],
+        timeout: float,
+        refusal: RequestError | None,
+    ) -> None:
+        super().__init__(registered, ((), (), ()), timeout, refusal)
+        check = registered.definition.contract.validate_input
+
+        def checked(payload: Any) -> tuple[tuple[()], Any]:
+            check(payload)
+            return (
+                (),
+                payload,
+            )  # as it came: the job checks it again, and a validator that changes it must not do so twice
+
+        self.validate_input = checked
+        self.validate_output = STARTED.validator.validate_python
+        self.returns = None
+        self.effects = ()
+        self.timeout = timeout
+        self.invoke = lambda payload, context: start(registered, payload, context)
+        self.stages = (RESOLVE, CONTRACT_IN, START_JOB, CONTRACT_OUT)
 
 
 class StreamRoute(Route):
@@ -185,6 +252,9 @@ class Routes:
         self.escapes = escapes
         self.catalogue = Catalogue()
         self.chain = ModuleChain()
+        # What a background capability answers, and who is told when a job's capability is entered.
+        self.start_job: Callable[[Registered, Any, Any], JobStarted] = nobody_keeps_jobs
+        self.job_entered: Callable[[Any], None] = lambda context: None
         self._grants: dict[tuple[frozenset[str], bool], Grants] = {}
         self._live: list[Route] = []
 
@@ -210,7 +280,7 @@ class Routes:
             self.fold(route)
 
     def find(
-        self, grants: Grants, name: str, nested: bool, bare: frozenset[str] | None = None
+        self, grants: Grants, name: str | InJob, nested: bool, bare: frozenset[str] | None = None
     ) -> Route | Refused:
         """The route of a capability (`id`, or `id@version`) for these rights, compiled if it is asked for the first time.
 
@@ -223,12 +293,13 @@ class Routes:
     def _compile(
         self,
         grants: Grants,
-        name: str,
+        given: str | InJob,
         nested: bool,
         bare: frozenset[str] | None,
         table: dict[Any, Any],
         key: object,
     ) -> Route | Refused:
+        name = given.name if isinstance(given, InJob) else given
         registered = self.catalogue.find(name)
         if registered is None:
             return Refused(self._unknown(grants, name))
@@ -236,6 +307,14 @@ class Routes:
         refusal: RequestError | None = None
         if not grants.allow(definition.id):
             refusal = Forbidden(f"{definition.id} is not granted to you", {"capability": definition.id})
+        if definition.streams and isinstance(given, InJob):
+            fault = {
+                "path": "capability",
+                "message": "it answers a stream, which needs somebody who reads it",
+            }
+            return Refused(ValidationFailed(f"{definition.id} can't be a job", {"faults": [fault]}))
+        if definition.background and not isinstance(given, InJob):
+            return self._add(StartRoute(registered, self._start_job, self.timeout, refusal), table, key)
         escapes = grants.operator and definition.id in self.escapes
         chain = NO_MODULES if escapes else self.chain
         hooks = chain.hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
@@ -244,9 +323,30 @@ class Routes:
             route: Route = StreamRoute(registered, hooks, self.timeout, refusal, items, blind)
         else:
             route = Route(registered, hooks, self.timeout, refusal)
+        if isinstance(given, InJob):
+            self._make_job(route)
+        return self._add(route, table, key)
+
+    def _add(self, route: Route, table: dict[Any, Any], key: object) -> Route:
         table[key] = route
         self._live.append(route)
         return route
+
+    def _start_job(self, registered: Registered, payload: Any, context: Any) -> JobStarted:
+        return self.start_job(registered, payload, context)
+
+    def _make_job(self, route: Route) -> None:
+        """The route of a request that a job makes: it says when the capability is entered."""
+        invoke, entered = route.invoke, self.job_entered
+
+        def enter(fields: Any, context: Any) -> Any:
+            entered(context)
+            return invoke(fields, context)
+
+        route.invoke = enter
+        definition = route.registered.definition
+        if definition.background and definition.timeout is None:
+            route.timeout = WITHOUT_END
 
     def _unknown(self, grants: Grants, name: str) -> NotFound:
         id, _, version = name.partition("@")
@@ -256,8 +356,7 @@ class Routes:
                 f"{id} has no version {version!r}; there is {', '.join(versions)}",
                 {"capability": id, "versions": versions},
             )
-        known = [known for known in self.catalogue.ids if grants.allow(known)]
-        nearest = difflib.get_close_matches(id, known, n=3, cutoff=0.5)
+        nearest = self.catalogue.nearest(id, grants.allow)
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         return NotFound(f"no capability {id!r}{hint}", {"capability": id, "nearest": nearest})
 

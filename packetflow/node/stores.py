@@ -70,6 +70,11 @@ class Stores:
         return self._database
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a database from before, or by now: else there is nothing to look for."""
+        return self._database is not None or (self._folder is not None and (self._folder / FILE).exists())
+
+    @property
     def keys(self) -> IdempotencyKeys:
         """Where the answers of idempotency keys are kept."""
         self._look()
@@ -135,11 +140,6 @@ class Stores:
 
         self.database.write(work)
 
-    @property
-    def has_file(self) -> bool:
-        """Whether anything was ever stored here: else there is nothing to look for."""
-        return self.lasting and self._folder is not None and (self._folder / FILE).exists()
-
     def _look(self) -> None:
         # No timer: what nobody uses does not grow.
         now = self._clock.monotonic()
@@ -159,6 +159,8 @@ class Stores:
 
     def _database_changed(self, state: State) -> None:
         path = str(self._folder and self._folder / FILE)
+        if state.name == "closed":
+            return
         if state.name == "writable":
             self._log.info("the database can be written", path=path)
         else:

@@ -9,6 +9,8 @@ Node                          one_for_one
    ├─ intelligence            one_for_all
    │  ├─ modules              dynamic: a supervisor of its own for each module
    │  └─ chain                the registry: who stands in the chain
+   ├─ files                   looks at the folders of capability files
+   ├─ runs                    takes up the durable runs that are unfinished, and wakes those that wait
    ├─ ports, workers          of a node with workers: its processes, each with such a tree of its own
    └─ transports              one_for_one: a listener each; started last, stopped first
 """
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.intelligence.loader import shipped
 from packetflow.intelligence.registry import ModuleRegistry, Surroundings
+from packetflow.node.capability_files import CapabilityFiles
+from packetflow.node.durable import DurableRuns
 from packetflow.node.listeners import listeners
 from packetflow.node.parts import Storage, Telemetry
 from packetflow.node.publisher import PUBLISHER, Publisher
@@ -28,18 +32,30 @@ from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, StartFailed, Super
 from packetflow.otp import tree as tree_of
 
 if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
     from packetflow.node.node import Node
 
 CAPABILITIES = "capabilities"
 MODULES = "chain"
 HOSTS = "modules"
+FILES = "files"
+RUNS = "runs"
 
 
 def start_tree(node: Node) -> Ref:
     """Start the tree. Raises what the part that did not start raised."""
     timeouts = node.config.timeouts
     name = node.config.node.name
-    core = [_capabilities(node), _intelligence(node), *node.more_children(), _transports(node)]
+    files = ChildSpec(
+        CapabilityFiles,
+        lambda: node.config.catalogue.folders,
+        node.take_on_files,
+        node.log,
+        id="files",
+        name=FILES,
+    )
+    own = [files, _runs(node)] if node.holds_folder else []
+    core = [_capabilities(node), _intelligence(node), *own, *node.more_children(), _transports(node)]
     storage = ChildSpec(
         Storage,
         node.config.node.data_folder,
@@ -89,9 +105,9 @@ def _capabilities(node: Node) -> ChildSpec:
         CapabilityRegistry,
         node.sources,
         node.config.node.data_folder,
-        node.coroutines.run,
+        node.surroundings,
         node.swap_catalogue,
-        node.settle,
+        node.settle_in,
         node.log,
         id=CAPABILITIES,
         name=CAPABILITIES,
@@ -124,6 +140,18 @@ def _intelligence(node: Node) -> ChildSpec:
         start_timeout=timeouts.start * (1 + len(node.config.modules)),
     )
     return Supervisor.child([hosts, registry], id="intelligence", strategy="one_for_all")
+
+
+def _runs(node: Node) -> ChildSpec:
+    timeout = node.config.timeouts.start
+    flows = node.compositions
+
+    def at_start() -> Waking | None:
+        flows.database = lambda: node.stores.database
+        flows.begin_runs = lambda: node.system.call(RUNS, ("begin", flows.waking), timeout=timeout)
+        return flows.runs_at_start(node.stores.has_file)
+
+    return ChildSpec(DurableRuns, at_start, id=RUNS, name=RUNS, start_timeout=timeout)
 
 
 def _transports(node: Node) -> ChildSpec:

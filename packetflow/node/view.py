@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from packetflow.capabilities.catalogue import Registered
+from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.capabilities.contract import DIALECT
 from packetflow.intelligence.gate import QUARANTINED, RUNNING
 from packetflow.intelligence.placement import Placed
 from packetflow.intelligence.registry import hooks_of
-from packetflow.node.config import ConfigError, NodeConfig
+from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
+from packetflow.node.config.show import nested
+from packetflow.node.load import health_of, load_of
+from packetflow.node.routes import STARTED
 from packetflow.node.system import shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
-from packetflow.telemetry.traces import SHORTEST, Traces, quantile
+from packetflow.telemetry.traces import OWN, SHORTEST, Traces, quantile
 from packetflow.wire.errors import NotFound, Rejected, RequestError, ValidationFailed
 
 if TYPE_CHECKING:
     from packetflow.node.door import Door
+
+
+STARTED_SCHEMA = {"$schema": DIALECT, **STARTED.json_schema(mode="serialization")}
 
 
 def capability_row(registered: Registered) -> shapes.CatalogueRow:
@@ -33,9 +40,16 @@ def capability_row(registered: Registered) -> shapes.CatalogueRow:
     }
 
 
-def catalogue_for(door: Door, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
+def catalogue_for(
+    door: Door,
+    session: Session,
+    words: str = "",
+    tag: str | None = None,
+    requires: str | None = None,
+    provides: str | None = None,
+) -> shapes.Catalogue:
     """What this caller may call: the same rights decide here and at the call."""
-    found = door.routes.catalogue.search(words, tag)
+    found = door.routes.catalogue.search(words, tag, requires, provides)
     return {"capabilities": [capability_row(one) for one in found if session.grants.allow(one.definition.id)]}
 
 
@@ -46,42 +60,42 @@ def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDe
         return None
     definition = registered.definition
     contract = definition.contract
-    return {
+    load = load_of(door, registered)
+    shown: Any = {
         **capability_row(registered),
         "versions": [one.definition.version for one in door.routes.catalogue.versions(definition.id)],
         "description": definition.description,
+        "owner": definition.owner,
+        "health": health_of(load),
         "streams": definition.streams,
-        "timeout": definition.timeout or door.routes.timeout,
+        "timeout": definition.timeout or (None if definition.background else door.routes.timeout),
+        "runs": runs_in(registered),
+        "cached": definition.cache is not None,
+        "background": definition.background,
         "source": definition.source,
         "requires": contract.requires,
-        "provides": contract.provides,
+        "provides": STARTED_SCHEMA if definition.background else contract.provides,
         "examples": list(definition.examples),
         "effects": [effect.name for effect in definition.effects],
-        "load": _load(door, registered),
+        "load": load,
     }
+    if definition.background:
+        shown["result"] = contract.provides
+    detail: shapes.CapabilityDetail = shown
+    return detail
 
 
-def load_of(door: Door, name: str) -> shapes.Load | None:
-    """How a capability (`id`, or `id@version`) is used; None if there is none."""
-    registered = door.routes.catalogue.find(name)
-    return None if registered is None else _load(door, registered)
+def runs_in(registered: Registered) -> str:
+    """`greenlet`, `asyncio`, `threads` or `processes`."""
+    definition = registered.definition
+    if definition.is_async:
+        return "asyncio"
+    return "processes" if definition.cpu else "threads" if definition.blocking else "greenlet"
 
 
-def _load(door: Door, registered: Registered) -> shapes.Load:
-    door.routes.totals()
-    id = registered.definition.id
-    times = door.traces.durations(id)
-    return {
-        "in_flight": sum(1 for call in door.active() if call.capability == id),
-        "calls": registered.calls,
-        "errors": registered.errors,
-        "p50": quantile(times, 0.5),
-        "p99": quantile(times, 0.99),
-        "last_error": registered.last_error,
-    }
-
-
-def stats_of(door: Door) -> shapes.Stats:
+def stats_of(
+    door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit], jobs: shapes.JobCounts
+) -> shapes.Stats:
     """Counts since the start."""
     door.routes.totals()
     by_capability: dict[str, shapes.CapabilityCount] = {}
@@ -97,7 +111,38 @@ def stats_of(door: Door) -> shapes.Stats:
         "in_flight": len(door.in_flight) + sum(stream.is_idle for stream in list(door.streams.values())),
         "by_capability": by_capability,
         "counters": dict(door.counters),
+        "pools": pools_of(door.routes.catalogue),
+        "jobs": jobs,
+        "hub": hub,
+        "circuits": circuits,
     }
+
+
+def one_module(placed: list[Placed], times: dict[str, list[float]], name: str) -> shapes.ModuleRow:
+    """One module in full. Raises NotFound."""
+    for one in placed:
+        if one.name == name:
+            return module_row(one, sorted(times.get(name, ())), full=True)
+    near = nearest(name, [one.name for one in placed])
+    raise NotFound(f"no module {name!r}", {"module": name, "nearest": near})
+
+
+def live_config(config: NodeConfig, loaded: LoadedConfig | None) -> shapes.Configuration:
+    """The configuration in force and where each value comes from; secrets hidden."""
+    if loaded is None:
+        return {"values": config.model_dump(mode="json", by_alias=True), "origins": {}, "file": None}
+    return {
+        "values": nested(loaded),
+        "origins": dict(loaded.origins),
+        "file": str(loaded.file) if loaded.file else None,
+    }
+
+
+def pools_of(catalogue: Catalogue) -> dict[str, shapes.PoolFigures]:
+    """The pools that capabilities run in, by name."""
+    pools = {one.pool for each in catalogue.ids for one in catalogue.versions(each) if one.pool is not None}
+    shown = sorted(pools, key=lambda pool: pool.name)
+    return {pool.name: pool.statistics() for pool in shown}  # type: ignore[misc]
 
 
 def module_rows(placed: list[Placed], times: dict[str, list[float]]) -> list[shapes.ModuleRow]:
@@ -154,6 +199,14 @@ def module_findings(placed: list[Placed]) -> list[shapes.Finding]:
     return findings
 
 
+def file_findings(faults: Mapping[str, str]) -> list[shapes.Finding]:
+    """What is wrong with the files of watched folders."""
+    return [
+        {"severity": "warning", "what": f"not taken on: {text}", "next": f"correct {name}"}
+        for name, text in sorted(faults.items())
+    ]
+
+
 def chain_links(placed: list[Placed]) -> list[shapes.ChainLink]:
     """The chain in order, what is disabled left out."""
     return [{"name": one.name, "priority": one.gate.priority} for one in placed if one.placement.enabled]
@@ -183,11 +236,21 @@ def refusal(name: str, error: Exception) -> RequestError:
     return Rejected(f"{error}; the chain is as it was", details)
 
 
+def catalogue_refusal(name: str, error: Exception) -> RequestError:
+    """Why the catalogue could not be changed, as a request's error; it is as it was."""
+    if not isinstance(error, PacketFlowError):
+        raise error
+    details: dict[str, Any] = {"name": name, "reason": "definition"}
+    if isinstance(error, ConfigError):
+        details["faults"] = [fault.as_dict() for fault in error.faults]
+    return Rejected(f"{error}; the catalogue is as it was", details)
+
+
 def recent_rows(traces: Traces, limit: int) -> list[dict[str, Any]]:
-    """The last requests from outside, the newest first, the node's own (`system.*`) left out."""
+    """The last requests from outside, the newest first, the node's own left out."""
     rows: list[dict[str, Any]] = []
     for call in traces:
-        if call.parent is None and not call.capability.startswith("system."):
+        if call.parent is None and not call.capability.startswith(OWN):
             rows.append(traces.row(call))
             if len(rows) == limit:
                 break

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import gevent
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from greenlet import getcurrent
@@ -256,7 +255,7 @@ class Database:
     def _start(self) -> None:
         self._running = True
         if self._simulated:
-            gevent.spawn(self._turn)
+            self._hub.loop.run_callback(self._turn)  # in the hub itself, which those who wait come back to
             return
         if self._bell is None:
             self._bell = self._hub.loop.async_()

@@ -6,13 +6,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from packetflow.otp.clock import Clock
 
 OVERHEAD = 1_500  # bytes a trace takes by estimate, without what modules noted
 SHORTEST = 4  # letters of an id that are enough to ask for it
 HIDDEN = "***"
+OWN_FAULT = 500  # the least HTTP status of an error that is no fault of the caller's
+OWN = ("system.", "job.")  # the node's own capabilities, which nobody means by "the last requests"
+
+
+class Sample(NamedTuple):
+    """One request as figures need it. ended: monotonic seconds, the same for all processes of a machine. failed: by the
+    node's or the capability's own fault, not by what the caller sent.
+    """
+
+    ended: float
+    seconds: float
+    failed: bool
 
 
 class Traces:
@@ -36,9 +48,9 @@ class Traces:
                 yield call
 
     def last(self) -> Any | None:
-        """The outermost request that ended last, the node's own (`system.*`) aside."""
+        """The outermost request that ended last, the node's own aside."""
         for call in self:
-            if call.parent is None and not call.capability.startswith("system."):
+            if call.parent is None and not call.capability.startswith(OWN):
                 return call
         return None
 
@@ -46,9 +58,24 @@ class Traces:
         """The traces whose id begins so, a unique one if it is long enough to be."""
         return [call for call in self if call.id.startswith(prefix.lower())]
 
-    def durations(self, capability: str) -> list[float]:
-        """Seconds that the kept requests of a capability took, in ascending order."""
-        return sorted(call.duration for call in self._recent if call.capability == capability)
+    def samples(self, capability: str, version: str) -> list[Sample]:
+        """How the kept requests of one version of a capability went, the oldest first."""
+        return [
+            Sample(call.stamps[-1], call.duration, call.error is not None and call.error.status >= OWN_FAULT)
+            for call in self._recent
+            if call.capability == capability and call.version == version
+        ]
+
+    def now(self) -> float:
+        """The time that samples are counted in."""
+        return self._clock.monotonic()
+
+    def covered(self) -> float:
+        """For how many seconds back every request is kept; without an end where none was dropped yet."""
+        recent = self._recent
+        if len(recent) < (recent.maxlen or 0):
+            return float("inf")
+        return self._clock.monotonic() - float(recent[0].stamps[-1])
 
     def module_times(self) -> dict[str, list[float]]:
         """Seconds that each module took of the kept requests, all its hooks of one request together."""
@@ -64,8 +91,12 @@ class Traces:
         return times
 
     def started(self, call: Any) -> str:
-        """When a request started, RFC 3339 in UTC: the stamps are monotonic, so it is counted back from now."""
-        ago = self._clock.monotonic() - call.stamps[0]
+        """When a request started, RFC 3339 in UTC."""
+        return self.moment(call.stamps[0])
+
+    def moment(self, monotonic: float) -> str:
+        """A reading of the node's monotonic clock as RFC 3339 in UTC, counted back from now."""
+        ago = self._clock.monotonic() - monotonic
         begin = self._clock.utc() - timedelta(seconds=ago)
         return begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -20,9 +20,10 @@ class Metadata:
     timeout: how long the caller waits; for each item, if it is a stream. idempotency_key: two requests of one key are one.
     traceparent: W3C trace context. credit: the items that a caller by wire takes before it says more; None: it takes no
     stream. progress: told how far the request is, by the greenlet or thread that knows; it must not block.
+    step_key: what a capability can tell a repeated step of a run by; nothing on the node looks at it.
     """
 
-    __slots__ = ("credit", "idempotency_key", "progress", "timeout", "traceparent")
+    __slots__ = ("credit", "idempotency_key", "progress", "step_key", "timeout", "traceparent")
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class Metadata:
         traceparent: str | None = None,
         credit: int | None = None,
         progress: Callable[[Progress], None] | None = None,
+        step_key: str | None = None,
     ) -> None:
         self.timeout = timeout
         self.idempotency_key = idempotency_key
         self.traceparent = traceparent
         self.credit = credit
         self.progress = progress
+        self.step_key = step_key
 
     def over_http(self, streams: bool, progress: Callable[[Progress], None] | None) -> Metadata:
         """A copy of which the `Accept` header was heard: whether the caller takes a stream, and who is told of progress."""
@@ -135,12 +138,13 @@ def make_request(
 class Elsewhere:
     """The trace of a request that was answered by another process, or before: as far as it is seen here."""
 
-    __slots__ = ("duration", "id")
+    __slots__ = ("deprecated", "duration", "id")
     required_fields: frozenset[str] = frozenset()
     began = True
 
-    def __init__(self, id: str, duration: float) -> None:
+    def __init__(self, id: str, duration: float, deprecated: str | None = None) -> None:
         self.id = id
+        self.deprecated = deprecated
         self.duration = duration
 
 

@@ -178,7 +178,7 @@ def fine(name: str) -> str:
         (generates_async, {}, "expected the type of its items, such as -> AsyncIterator[int]"),
         (takes_what_is_sent, {}, "nothing is sent to a stream"),
         (returns_an_iterator, {}, "has no yield"),
-        (counts, {"blocking": True}, "is a generator function and blocking"),
+        (counts, {"blocking": True}, "is a generator function and has blocking"),
         (counts, {"stream_timeout": 0}, "stream_timeout 0 of shop.it"),
         (fine, {"stream_timeout": 5}, "stream_timeout 5 of shop.it"),
         (silent, {}, "docstring"),

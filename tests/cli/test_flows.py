@@ -25,6 +25,7 @@ def test_they_are_listed_shown_and_run(desk: Desk) -> None:
     assert "requires  customer_id" in shown
     assert "step ticket.open (text='hello')" in shown
     assert desk("flow", "show", "ticket.hello", "--as", "mermaid").out.startswith("flowchart TD\n")
+    assert desk("flow", "show", "ticket.hello", "--as", "svg").out.startswith("<svg ")
     document = desk("flow", "run", "ticket.hello", "customer_id=C-1", "--json").document
     assert document["value"]
     assert set(document) == set(desk("call", "ticket.hello", "customer_id=C-1", "--json").document)
@@ -48,12 +49,26 @@ def test_a_file_is_checked_against_the_node(desk: Desk, tmp_path: Path) -> None:
     )
     bad = desk("flow", "check", str(file))
     assert bad.code == 6
-    assert bad.out == f"{file}: 1: no capability 'ticket.opn'; nearest ticket.open\n"
+    assert bad.out.startswith(
+        f"{file}:7:5: no capability 'ticket.opn'; nearest ticket.open\n   7 |     {{ step = "
+    )
+    (fault,) = desk("flow", "check", str(file), "--json").document["faults"]
+    assert (fault["place"], fault["line"], fault["column"]) == ("1", 7, 5)
     file.write_text(GOOD.replace("intent", "intnt"))
     worse = desk("flow", "check", str(file))
     assert worse.code == 2
-    assert "intnt: unknown key of a composition; nearest intent" in worse.err
-    assert len(desk("flow", "check", str(file), "--json").document["error"]["details"]["faults"]) == 2
+    assert f"{file}:3:1: unknown key of a composition\n   3 | intnt = " in worse.err
+    assert "nearest intent" in worse.err
+    first, second = desk("flow", "check", str(file), "--json").document["error"]["details"]["faults"]
+    assert (first["path"], first["line"], second["path"]) == ("intnt", 3, "intent")
+
+
+def test_one_that_is_served_can_be_written_to_a_file_and_checked_again(desk: Desk, tmp_path: Path) -> None:
+    for language in ("toml", "json", "yaml"):
+        file = tmp_path / f"hello.{language}"
+        file.write_text(desk("flow", "show", "ticket.hello", "--as", language).out)
+        checked = desk("flow", "check", str(file))
+        assert (checked.code, checked.out) == (0, "ticket.hello can run here: 2 nodes\n")
 
 
 def test_a_plans_file_is_loaded_again_when_it_changes(project: Desk) -> None:

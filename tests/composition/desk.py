@@ -46,8 +46,10 @@ class Desk:
                 self.ended.append(word)
 
         @capability("test.undo", timeout=600.0)
-        def undo(word: str) -> None:
+        def undo(word: str, seconds: float = 0.0) -> None:
             """Undo it."""
+            if seconds:
+                gevent.sleep(seconds)
             if self.failing.get(f"undo {word}", 0) > 0:
                 self.failing[f"undo {word}"] -= 1
                 raise Unavailable(f"{word} can't be undone")

@@ -64,8 +64,8 @@ def test_the_supervision_tree_has_the_shape_that_was_designed(project: Project, 
         return {row["id"]: children} if children else row["id"]
 
     tree = started().tree()
-    core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]},
-                     {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
+    core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]}, "files",
+                     "runs", {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
     assert [shape(child) for child in tree["children"]] == ["telemetry", "storage", "publisher", core]
 
 

@@ -166,7 +166,7 @@ def test_compositions_are_seen_by_those_who_may_call_them(node: Node) -> None:
     assert checked == {
         "id": "a.b",
         "nodes": 1,
-        "faults": ["plan: no capability 'word.sya'; nearest word.say"],
+        "faults": [{"place": "", "message": "no capability 'word.sya'; nearest word.say"}],
     }
     assert (
         node.request("system.flow.check", {"plan": {"id": "a.b"}}, session=session).error.code

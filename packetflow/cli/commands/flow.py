@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from packetflow.cli.leaf import leaf
 from packetflow.cli.screen.painter import Painter
 from packetflow.cli.screen.table import Column, show_parts, show_table, show_wrapped
 from packetflow.cli.screen.units import count
+
+if TYPE_CHECKING:
+    from packetflow.documents.faults import Fault
 
 
 @leaf(
@@ -50,27 +53,44 @@ def show_flows(out: Painter, rows: Sequence[Mapping[str, Any]]) -> None:
 @leaf(
     "show",
     document="packetflow.node.system.shapes:Flow",
-    examples=["flow show ticket.intake", "flow show ticket.intake --as mermaid"],
+    examples=["flow show ticket.intake", "flow show ticket.intake --as svg"],
 )
 @click.argument("id")
 @click.option(
     "--as",
     "how",
-    type=click.Choice(["text", "mermaid"]),
+    type=click.Choice(["text", "mermaid", "svg", "toml", "json", "yaml"]),
     default="text",
     metavar="HOW",
-    help="text or mermaid.",
+    help="text, mermaid, svg, or the plan's file: toml, json, yaml.",
 )
 def show(run: Invocation, id: str, how: str) -> None:
-    """One composition: its plan as a tree, or as a Mermaid flowchart."""
-    document = run.ask("system.flow", {"id": id})
-    run.answer(document, lambda out: show_flow(out, document, how))
+    """One composition: its plan as a tree, as a picture, or as the text of a file that it could stand in."""
+    document = run.ask("system.flow", {"id": id, "svg": how == "svg"})
+    text = _as_file(id, document["plan"], how) if how in ("toml", "json", "yaml") else document.get(how, "")
+    run.answer(document, lambda out: show_flow(out, document, "" if how == "text" else text))
 
 
-def show_flow(out: Painter, flow: Mapping[str, Any], how: str) -> None:
-    """Its plan, after what it is where that is for people."""
-    if how == "mermaid":
-        out.stream.write(flow["mermaid"])
+def _as_file(id: str, plan: Mapping[str, Any] | None, how: Any) -> str:
+    from packetflow.composition.nodes import PlanError
+    from packetflow.composition.writing import write_data
+
+    if plan is None:
+        raise Failure(
+            "rejected",
+            f"{id} holds Python functions or types, so no file can hold it",
+            next=[f"flow show {id}"],
+        )
+    try:
+        return write_data(plan, how)
+    except PlanError as error:
+        raise Failure("rejected", str(error), next=[f"flow show {id} --as yaml"]) from error
+
+
+def show_flow(out: Painter, flow: Mapping[str, Any], text: str) -> None:
+    """Its plan, after what it is; or the text that was asked for instead."""
+    if text:
+        out.stream.write(text)
         return
     show_parts(out, [(f"{flow['id']}@{flow['version']}", ("bold",)), (flow["intent"], ())])
     for word in ("requires", "provides"):
@@ -96,24 +116,32 @@ def check(run: Invocation, file: Path) -> int:
 
     Exit 2 if the file holds no composition, 6 if it holds one that could not run.
     """
-    from packetflow.composition.data import read_file, to_data
+    from packetflow.composition.files import read_plan
     from packetflow.composition.nodes import PlanError
+    from packetflow.composition.writing import to_data
 
     try:
-        plan = read_file(file)
+        plan = read_plan(file)
     except PlanError as error:
-        details = {"faults": [{"path": one.place, "message": one.message} for one in error.faults]}
-        raise Failure("validation_failed", str(error), details=details) from error
-    document = run.ask("system.flow.check", {"plan": to_data(plan)})
-    run.answer(document, lambda out: show_check(out, file, document))
-    return Exit.BAD_NEWS if document["faults"] else Exit.DONE
+        details = {"faults": [{"path": one.key, **one.as_dict()} for one in error.faults]}
+        raise Failure(
+            "validation_failed", f"{file} holds no composition", text=str(error), details=details
+        ) from error
+    document = run.ask("system.flow.check", {"plan": to_data(plan.composition)})
+    faults = [plan.fault(fault["place"], fault["message"]) for fault in document["faults"]]
+    for told, fault in zip(document["faults"], faults, strict=True):
+        told.update(file=fault.file, line=fault.line, column=fault.column)
+    run.answer(document, lambda out: show_check(out, document, faults))
+    return Exit.BAD_NEWS if faults else Exit.DONE
 
 
-def show_check(out: Painter, file: Path, document: Mapping[str, Any]) -> None:
-    """Each fault with its place, or that there is none."""
-    for fault in document["faults"]:
-        out.line(f"{file}: {fault}")
-    if not document["faults"]:
+def show_check(out: Painter, document: Mapping[str, Any], faults: Sequence[Fault]) -> None:
+    """Each fault where it stands in the file, or that there is none."""
+    from packetflow.documents.faults import render
+
+    if faults:
+        out.line(render(faults))
+    else:
         out.line(f"{document['id']} can run here: {count(document['nodes'], 'node')}")
 
 

@@ -1,6 +1,7 @@
 """A node's configuration: read from files, environment and flags, checked with places, shown with origins."""
 
-from packetflow.node.config.faults import ConfigError, Fault, render, render_fault
+from packetflow.documents.faults import Fault, render, render_fault
+from packetflow.node.config.faults import ConfigError
 from packetflow.node.config.layers import UnknownKey
 from packetflow.node.config.overlay import Overlay, OverlayEntry, OverlayError
 from packetflow.node.config.schema import CapabilityEntry, Match, ModuleEntry, NodeConfig, json_schema

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from packetflow.node.config.faults import (
+from packetflow.documents.faults import (
     MASK,
     Fault,
     KeyPath,

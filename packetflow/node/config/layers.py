@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from packetflow.node.config.faults import KeyPath, Place, nearest, path_text
+from packetflow.documents.document import Document
+from packetflow.documents.faults import KeyPath, Place, nearest, path_text
+from packetflow.documents.toml import read_value
 from packetflow.node.config.schema import NodeConfig, model_in
-from packetflow.node.config.toml import Document, read_value
 
 Kind = Literal["default", "user file", "file", "overlay", "environment", "flag"]
 

@@ -13,7 +13,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
-from packetflow.node.config.faults import shown
+from packetflow.documents.faults import shown
 from packetflow.node.config.layers import split_key
 from packetflow.node.config.secrets import looks_secret
 from packetflow.otp.errors import PacketFlowError

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from packetflow.documents.faults import value_text
 from packetflow.node.config.checks import expected_of
-from packetflow.node.config.faults import value_text
 from packetflow.node.config.quantities import duration_text, size_text
 from packetflow.node.config.schema import Match, NodeConfig, model_in
 

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from packetflow.node.config.faults import KeyPath, nearest
+from packetflow.documents.faults import KeyPath, nearest
 from packetflow.node.config.fields import (
     KIB,
     MIB,
@@ -140,6 +140,9 @@ class LimitsSection(Section):
         default=1024, description="Most requests under way on the node; more are queued."
     )
     queue: Count = Field(default=256, description="Most requests that wait; more are `overloaded`.")
+    cache: Count = Field(
+        default=1000, description="Most answers that a cached capability keeps, if it does not say itself."
+    )
     connections: Count = Field(
         default=1000, description="Most connections at each door; more are closed at once."
     )
@@ -189,6 +192,14 @@ class TracesSection(Section):
     memory: Size = Field(default=64 * MIB, description="How much memory they may take; the oldest go first.")
 
 
+class JobsSection(Section):
+    """Background calls, kept in memory."""
+
+    running: Count = Field(default=1000, description="Most jobs at once; more are `overloaded`.")
+    keep: Count = Field(default=1000, description="How many ended jobs are kept; the oldest go first.")
+    expire: Duration = Field(default=3600.0, description="How long an ended job is kept.")
+
+
 class StorageSection(Section):
     """What the node keeps in its database (`node.db` in the data folder), and for how long."""
 
@@ -214,6 +225,26 @@ class CapabilityEntry(Section):
     config: Table = Field(
         default_factory=dict,
         description="What its resources get as `settings.config`. Secrets by reference only.",
+    )
+
+
+class CatalogueSection(Section):
+    """Capabilities beside those of `[[capabilities]]`."""
+
+    files: Files = Field(
+        default=(),
+        description="Further capability files; `packetflow capability add` keeps what it added here, in the overlay.",
+    )
+    folders: Files = Field(
+        default=(),
+        description="Folders of capability files that are watched (polled each second): a new or changed file is loaded, a "
+        "faulty one leaves what it gave before, and health says so. Files that begin with `_` are for the others to share.",
+    )
+    without: Annotated[Words, Expect("a list of capability ids", '["ticket.close", "user.find@1.0.0"]')] = (
+        Field(
+            default=(),
+            description="Capabilities that are not served though a file has them; `packetflow capability remove` adds to it.",
+        )
     )
 
 
@@ -318,6 +349,10 @@ class NodeConfig(Section):
     log: LogSection = Field(default=LogSection(), description="The log.")
     traces: TracesSection = Field(default=TracesSection(), description="Traces kept in memory.")
     storage: StorageSection = Field(default=StorageSection(), description="What is kept in the database.")
+    jobs: JobsSection = Field(default=JobsSection(), description="Background calls.")
+    catalogue: CatalogueSection = Field(
+        default=CatalogueSection(), description="Capabilities beside those of `[[capabilities]]`."
+    )
     capabilities: Annotated[
         tuple[CapabilityEntry, ...],
         BeforeValidator(listed),
@@ -366,6 +401,12 @@ class NodeConfig(Section):
             update={
                 "module_path": tuple(absolute(path) for path in self.module_path),
                 "node": self.node.model_copy(update={"data_folder": absolute(self.node.data_folder)}),
+                "catalogue": self.catalogue.model_copy(
+                    update={
+                        "files": tuple(absolute(path) for path in self.catalogue.files),
+                        "folders": tuple(absolute(path) for path in self.catalogue.folders),
+                    }
+                ),
                 "capabilities": tuple(
                     entry.model_copy(update={"path": absolute(entry.path)})
                     if entry.path is not None

@@ -23,7 +23,7 @@ from typing import Any, Final
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
-from packetflow.node.config.faults import MASK, KeyPath, nearest, reason, shown
+from packetflow.documents.faults import MASK, KeyPath, nearest, reason, shown
 from packetflow.otp.errors import PacketFlowError
 
 KINDS: Final = ("file", "env", "exec", "token_file")

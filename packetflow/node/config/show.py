@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from packetflow.node.config.faults import KeyPath
+from packetflow.documents.faults import KeyPath
 from packetflow.node.config.layers import LISTS, name_of
 from packetflow.node.config.secrets import masked
 from packetflow.node.config.sources import LoadedConfig

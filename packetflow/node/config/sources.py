@@ -14,17 +14,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from packetflow.node.config.checks import (
-    contradiction_faults,
-    key_place,
-    literal_faults,
-    missing_file_faults,
-    validation_faults,
-    value_place,
-)
-from packetflow.node.config.faults import (
+from packetflow.documents.document import Document, UnreadableFile
+from packetflow.documents.faults import (
     MASK,
-    ConfigError,
     Fault,
     KeyPath,
     Place,
@@ -34,6 +26,16 @@ from packetflow.node.config.faults import (
     shown,
     value_text,
 )
+from packetflow.documents.toml import read_toml
+from packetflow.node.config.checks import (
+    contradiction_faults,
+    key_place,
+    literal_faults,
+    missing_file_faults,
+    validation_faults,
+    value_place,
+)
+from packetflow.node.config.faults import ConfigError
 from packetflow.node.config.layers import (
     OTHER_VARIABLES,
     PREFIX,
@@ -58,7 +60,6 @@ from packetflow.node.config.secrets import (
     secrets_in,
     with_secrets,
 )
-from packetflow.node.config.toml import Document, UnreadableFile, read_toml
 from packetflow.storage.disk import Disk
 
 M = TypeVar("M", bound=BaseModel)

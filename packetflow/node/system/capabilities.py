@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.capabilities.definition import capability as declare
+from packetflow.node.jobs import Jobs
 from packetflow.node.system import shapes
+from packetflow.node.system.jobs import job_functions
+from packetflow.node.system.runs import run_capabilities
 from packetflow.security.access import Session
 from packetflow.wire.errors import NotFound
+
+if TYPE_CHECKING:
+    from packetflow.composition.durable.waking import Waking
 
 #: What an operator may always do: by the admin socket no module stands before these (design ruling 7).
 ESCAPES = frozenset({"system.module.disable", "system.module.restart", "system.stop"})
@@ -21,13 +27,22 @@ ESCAPES = frozenset({"system.module.disable", "system.module.restart", "system.s
 class View(Protocol):
     """What the capabilities ask of their node."""
 
+    jobs: Jobs
+
     def health(self) -> shapes.Health:
         """Up and ready, or why not."""
 
     def status(self) -> shapes.Status:
         """What the node is."""
 
-    def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
+    def catalogue(
+        self,
+        session: Session,
+        words: str = "",
+        tag: str | None = None,
+        requires: str | None = None,
+        provides: str | None = None,
+    ) -> shapes.Catalogue:
         """What this caller may call."""
 
     def describe(self, session: Session, id: str) -> shapes.CapabilityDetail | None:
@@ -41,6 +56,9 @@ class View(Protocol):
 
     def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
         """enable, disable, reload or restart a module."""
+
+    def change_catalogue(self, action: str, name: str, who: str, dry_run: bool) -> shapes.CatalogueChanged:
+        """add or remove capabilities."""
 
     def tree(self) -> dict[str, Any]:
         """The supervision tree."""
@@ -57,11 +75,14 @@ class View(Protocol):
     def flows(self, session: Session) -> list[shapes.FlowRow]:
         """The compositions that this caller may call."""
 
-    def flow(self, session: Session, id: str) -> shapes.Flow:
+    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
         """One composition in full."""
 
     def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
         """What would be wrong with a plan on this node."""
+
+    def waking(self) -> Waking:
+        """The durable runs."""
 
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
@@ -79,7 +100,15 @@ DryRun = Annotated[bool, Field(description="Only check, and say what would be.")
 
 def system_capabilities(node: View, more: Iterable[Callable[..., Any]] = ()) -> list[Capability]:
     """The capabilities through which this node is seen and changed. more: functions of its parts that are files of their own."""
-    functions = [*_seeing(node), *_flows(node), *_tracing(node), *_changing(node), *more]
+    functions = [
+        *_seeing(node),
+        *_flows(node),
+        *run_capabilities(node),
+        *_tracing(node),
+        *_changing(node),
+        *job_functions(node.jobs),
+        *more,
+    ]
     found = [definition_of(function) for function in functions]
     return [definition for definition in found if definition is not None]
 
@@ -91,9 +120,9 @@ def _flows(node: View) -> list[Callable[..., Any]]:
         return {"flows": node.flows(context.session)}
 
     @declare("system.flow", tags=["system"])
-    def flow(id: Annotated[str, Field(max_length=200)], context: Context) -> shapes.Flow:
+    def flow(id: Annotated[str, Field(max_length=200)], context: Context, svg: bool = False) -> shapes.Flow:
         """One composition in full: its plan as data and as pictures."""
-        return node.flow(context.session, id)
+        return node.flow(context.session, id, svg)
 
     @declare("system.flow.check", tags=["system"])
     def flow_check(plan: dict[str, Any]) -> shapes.FlowFaults:
@@ -115,9 +144,15 @@ def _seeing(node: View) -> list[Callable[..., Any]]:
         return node.status()
 
     @declare("system.catalogue", tags=["system"])
-    def catalogue(context: Context, words: str = "", tag: str | None = None) -> shapes.Catalogue:
-        """The capabilities that the caller may call."""
-        return node.catalogue(context.session, words, tag)
+    def catalogue(
+        context: Context,
+        words: str = "",
+        tag: str | None = None,
+        requires: Annotated[str | None, Field(description="A field that they take.", max_length=200)] = None,
+        provides: Annotated[str | None, Field(description="A field that they give.", max_length=200)] = None,
+    ) -> shapes.Catalogue:
+        """The capabilities that the caller may call: with words, those that fit, the best first."""
+        return node.catalogue(context.session, words, tag, requires, provides)
 
     @declare("system.capability", tags=["system"])
     def capability(id: Annotated[str, Field(max_length=200)], context: Context) -> shapes.CapabilityDetail:
@@ -202,6 +237,32 @@ def _changing(node: View) -> list[Callable[..., Any]]:
         """Start a module anew from the code it has; brings a quarantined one back."""
         return node.change_module("restart", name, context.principal, dry_run)
 
+    @declare("system.capability.add", tags=["system"])
+    def add_capabilities(
+        name: Annotated[
+            str,
+            Field(description="A file's absolute path, or a capability that was removed.", max_length=4096),
+        ],
+        context: Context,
+        dry_run: DryRun = False,
+    ) -> shapes.CatalogueChanged:
+        """Serve the capabilities of a file too, now and after restarts; or one that was removed again."""
+        return node.change_catalogue("add", name, context.principal, dry_run)
+
+    @declare("system.capability.remove", tags=["system"])
+    def remove_capability(
+        name: Annotated[
+            str,
+            Field(
+                description="A capability (`id`, or `id@version`), or a file that was added.", max_length=4096
+            ),
+        ],
+        context: Context,
+        dry_run: DryRun = False,
+    ) -> shapes.CatalogueChanged:
+        """Serve a capability no more, now and after restarts; requests under way finish on it."""
+        return node.change_catalogue("remove", name, context.principal, dry_run)
+
     @declare("system.reload", tags=["system"])
     def reload(dry_run: DryRun = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""
@@ -216,4 +277,4 @@ def _changing(node: View) -> list[Callable[..., Any]]:
         node.begin_stop(drain, now)
         return {"draining": True}
 
-    return [enable, disable, reload_module, restart, reload, stop]
+    return [enable, disable, reload_module, restart, add_capabilities, remove_capability, reload, stop]

@@ -123,19 +123,57 @@ class Catalogue(TypedDict):
     capabilities: list[CatalogueRow]
 
 
+class CacheFigures(TypedDict):
+    """The answers that a cached capability keeps. joined: requests that waited for an equal one under way. skipped: those with
+    a value of which nobody can say whether two are equal.
+    """
+
+    entries: int
+    max_entries: int
+    hits: int
+    misses: int
+    joined: int
+    skipped: int
+
+
+class PoolFigures(TypedDict):
+    """A pool. kind: greenlets, threads or processes. lingering: work in a thread that nobody waits for any more."""
+
+    kind: str
+    size: int
+    queue: int
+    running: int
+    waiting: int
+    lingering: int
+    done: int
+    refused: int
+
+
 class Load(TypedDict):
-    """How a capability is used. p50 and p99 are over the requests whose traces are kept; None if there are none."""
+    """How one version of a capability is used. rate: requests a second over the last minute; error_rate: the share of them
+    that failed by the node's or the capability's own fault. p50, p95 and p99 are over the requests whose traces are kept; None if
+    there are none.
+    """
 
     in_flight: int
     calls: int
     errors: int
+    rate: float
+    error_rate: float
     p50: float | None
+    p95: float | None
     p99: float | None
     last_error: str | None
+    cache: NotRequired[CacheFigures]
+    pool: NotRequired[PoolFigures]
 
 
 class CapabilityDetail(TypedDict):
-    """A capability in full. streams: it answers a stream; `provides` is each item's schema, and timeout an item's."""
+    """A capability in full. owner: who answers for it. health: ok, failing (most requests of the last minute failed by its own
+    fault) or full (its pool refuses more). streams: it answers a stream; `provides` is each item's schema, and timeout an item's.
+    timeout: None where a job may take as long as it takes. runs: greenlet, asyncio, threads or processes. result: of a background
+    capability, what its job comes to.
+    """
 
     id: str
     version: str
@@ -144,14 +182,27 @@ class CapabilityDetail(TypedDict):
     description: str
     tags: list[str]
     deprecated: str | None
+    owner: str | None
+    health: str
     streams: bool
-    timeout: float
+    timeout: float | None
+    runs: str
+    cached: bool
+    background: bool
     source: str
     requires: dict[str, Any]
     provides: dict[str, Any]
+    result: NotRequired[dict[str, Any]]
     examples: list[dict[str, Any]]
     effects: list[str]
     load: Load
+
+
+class CatalogueChanged(TypedDict):
+    """What a change of the catalogue came to, in words; dry_run: what it would."""
+
+    changed: list[str]
+    dry_run: bool
 
 
 class ModuleRow(TypedDict):
@@ -250,6 +301,8 @@ class Stats(TypedDict):
     in_flight: int
     by_capability: dict[str, CapabilityCount]
     counters: dict[str, int]
+    pools: dict[str, PoolFigures]
+    jobs: NotRequired[JobCounts]
     circuits: NotRequired[list[Circuit]]
     hub: NotRequired[Hub]
     missing: NotRequired[list[str]]
@@ -272,7 +325,7 @@ class Flows(TypedDict):
 
 
 class Flow(TypedDict):
-    """`system.flow`. plan: as data, null where it holds Python functions. text, mermaid: pictures of it."""
+    """`system.flow`. plan: as data, null where it holds Python functions. text, mermaid: pictures of it; svg: if asked for."""
 
     id: str
     version: str
@@ -282,15 +335,26 @@ class Flow(TypedDict):
     plan: dict[str, Any] | None
     text: str
     mermaid: str
+    svg: NotRequired[str]
     faults: list[str]
+
+
+class PlanFault(TypedDict):
+    """What is wrong with a node. place: of the node in its plan. file, line, column: where it was written, if in a file."""
+
+    place: str
+    message: str
+    file: NotRequired[str]
+    line: NotRequired[int]
+    column: NotRequired[int]
 
 
 class FlowFaults(TypedDict):
-    """`system.flow.check`. id: of the composition that was checked. faults: each with its place."""
+    """`system.flow.check`. id: of the composition that was checked."""
 
     id: str
     nodes: int
-    faults: list[str]
+    faults: list[PlanFault]
 
 
 class Configuration(TypedDict):
@@ -354,3 +418,59 @@ class DeadLetterDone(TypedDict):
 
     letter: DeadLetterRow
     done: Literal["replayed", "removed"]
+
+
+class JobProgress(TypedDict):
+    """How far a job is: `done` of `total`, None where nobody knows, and at what."""
+
+    done: float
+    total: float | None
+    text: str
+
+
+class JobStarted(TypedDict):
+    """What is answered in place of the result of a job: its id, for `job.show` and `job.cancel`."""
+
+    job: str
+
+
+class JobRow(TypedDict):
+    """A job in one line. status: running, done, failed or cancelled. started: RFC 3339. trace: the id of its request's trace."""
+
+    id: str
+    capability: str
+    version: str
+    principal: str
+    tenant: str
+    status: str
+    started: str
+    duration: float
+    progress: JobProgress | None
+    trace: str
+
+
+class JobDetail(JobRow):
+    """A job with what it came to: its value, or its error."""
+
+    value: NotRequired[Any]
+    error: NotRequired[dict[str, Any]]
+
+
+class JobList(TypedDict):
+    """Jobs, the newest first."""
+
+    jobs: list[JobRow]
+
+
+class JobCancelled(TypedDict):
+    """A job that was to be cancelled, as it is now. changed: whether it ran."""
+
+    job: JobRow
+    changed: bool
+
+
+class JobCounts(TypedDict):
+    """How many jobs run, and how many ended ones are kept."""
+
+    running: int
+    kept: int

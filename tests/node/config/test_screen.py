@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from packetflow.documents.faults import Place, nearest, path_text, value_text
 from packetflow.node.config import ConfigError, Fault, render, render_fault
-from packetflow.node.config.faults import Place, nearest, path_text, value_text
 
 
 def test_a_misspelt_key_is_shown_with_its_place_what_was_given_and_the_nearest_key(project, shows):

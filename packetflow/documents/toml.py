@@ -1,125 +1,63 @@
 """TOML with places: the one file that knows spanned-toml.
 
-`read_toml` reads a file into a `Document`: plain values, and for each key and value the place where it was written.
+`parse_toml` reads a text into a `Document`: plain values, and for each key and value the place where it was written.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import spanned_toml
 
-from packetflow.node.config.faults import Fault, KeyPath, Place, reason, shown
+from packetflow.documents.document import (
+    Document,
+    Source,
+    UnreadableFile,
+    deep_fault,
+    digits_fault,
+    read_text,
+)
+from packetflow.documents.faults import Fault, KeyPath, Place, shown
 
-LARGEST_FILE = 256 * 1024  # bytes; the reader's time grows faster than the file
-MOST_KEYS = 1000  # in one table, for the same reason
+MOST_KEYS = 1000  # in one table; the reader's time grows faster than that
 DEEPEST = 32
 
 _COORDINATES = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-class UnreadableFile(Exception):
-    """The file can't be read or is no TOML: `fault` says why and where."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(str(fault))
-        self.fault = fault
-
-
-@dataclass(slots=True)
-class Document:
-    """A file's values (plain dicts, lists and scalars), and where each stands.
-
-    keys: the place of the key (for an item of `[[a]]`, its header). values: the place of the value, where it has one.
-    """
-
-    file: str
-    path: Path
-    values: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    keys: dict[KeyPath, Place] = field(default_factory=dict)
-    places: dict[KeyPath, Place] = field(default_factory=dict)
-
-    def whole(self) -> Place:
-        """The place for what is missing from the file as such."""
-        return Place(self.file, 1, 1, 1, self.lines[0] if self.lines else "")
-
-
 def read_toml(
     path: Path, name: str, hide: Callable[[KeyPath, object], bool] = lambda key, value: False
 ) -> Document:
-    """Read a file. `name` is what people are shown for it; `hide` says whether a value is blotted out of the excerpts.
+    """Read a configuration. `name` is what people are shown for it; `hide` says whether a value is blotted out of the excerpts.
 
     Raises UnreadableFile.
     """
-    return parse_toml(_text(path, name), name, path, hide)
-
-
-def _text(path: Path, name: str) -> str:
-    def refuse(message: str, expected: str = "", next: str = "") -> UnreadableFile:
-        return UnreadableFile(Fault(message, name, expected=expected, next=next))
-
-    try:
-        # Non-blocking, so that a pipe without a writer is refused, not waited for.
-        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise refuse("no such file", next=f"packetflow init, or name another file: {shown(name)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise refuse(f"can't read the file: {reason(error)}") from None
-    try:
-        mode = os.fstat(number).st_mode
-        if stat.S_ISDIR(mode):
-            raise refuse("this is a folder", "a TOML file", f"name a file in it: {shown(name)}/node.toml")
-        if not stat.S_ISREG(mode):
-            raise refuse("this is no regular file", "a TOML file")
-        with open(number, "rb", closefd=False) as file:
-            data = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise refuse(f"can't read the file: {reason(error)}") from None
-    finally:
-        os.close(number)
-    if len(data) > LARGEST_FILE:
-        raise refuse(
-            f"the file is larger than {LARGEST_FILE // 1024} KiB",
-            f"a configuration of at most {LARGEST_FILE // 1024} KiB",
-            "keep data in files of its own and name them here",
-        )
-    return _decode(data, name)
-
-
-def _decode(data: bytes, name: str) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnreadableFile(
-            Fault("the file is UTF-16", name, 1, 1, 2, expected="UTF-8", next="save it as UTF-8")
-        )
-    data = data.removeprefix(b"\xef\xbb\xbf")  # some editors begin a file with it
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode()
-        column = len(before) - (before.rfind("\n") + 1) + 1
-        line = before.count("\n") + 1
-        message = f"the file is not UTF-8: byte 0x{data[error.start]:02x}"
-        raise UnreadableFile(
-            Fault(message, name, line, column, column + 1, expected="UTF-8", next="save it as UTF-8")
-        ) from None
+    text = read_text(
+        path, name, "a TOML file", "a configuration",
+        missing=f"packetflow init, or name another file: {shown(name)}",
+        folder=f"name a file in it: {shown(name)}/node.toml",
+        large="keep data in files of its own and name them here",
+    )  # fmt: skip
+    return parse_toml(text, name, path, hide)
 
 
 def parse_toml(
-    text: str, name: str, path: Path, hide: Callable[[KeyPath, object], bool] = lambda key, value: False
+    text: str,
+    name: str,
+    path: Path,
+    hide: Callable[[KeyPath, object], bool] = lambda key, value: False,
+    *,
+    deepest: int = DEEPEST,
 ) -> Document:
-    """Read TOML from a text. Raises UnreadableFile."""
+    """Read TOML from a text. deepest: how deep tables and lists may be nested. Raises UnreadableFile."""
     text = text.replace("\r\n", "\n")
-    source = _Source(text, name)
+    source = Source(text, name)
     try:
         # The standard library's reader is the judge of syntax: it is fast, and its messages name keys plainly.
         values = tomllib.loads(text)
@@ -127,13 +65,10 @@ def parse_toml(
         source.lines = [_blotted(line, hide) for line in source.lines]
         raise UnreadableFile(_syntax_fault(source, str(error))) from None
     except RecursionError:
-        raise UnreadableFile(_deep_fault(source.place(*_deepest(text)))) from None
+        raise UnreadableFile(deep_fault(source.place(*_deepest(text, deepest)), deepest)) from None
     except ValueError:  # an integer of more digits than Python converts
-        found = re.search(r"[0-9_]{1000,}", text)
-        place = source.place(*found.span()) if found else source.place(0, 0)
-        fault = Fault.at(place, "an integer of thousands of digits", expected="an integer of 64 bits")
-        raise UnreadableFile(fault) from None
-    _check_shape(source, values)
+        raise UnreadableFile(digits_fault(source)) from None
+    _check_shape(source, values, deepest)
     spans = _Spans()
     _mark(text, spans, spanned_toml.loads(text))
     _mark_headers(source, spans)
@@ -168,27 +103,6 @@ def _deep(value: object) -> int:
         if depth <= DEEPEST and isinstance(item, dict | list):
             pending += ((inner, depth + 1) for inner in (item.values() if isinstance(item, dict) else item))
     return deepest
-
-
-class _Source:
-    """A text whose offsets become places."""
-
-    def __init__(self, text: str, name: str) -> None:
-        self.text = text
-        self.name = name
-        self.lines = text.split("\n")
-        self.starts = [0]
-        for line in self.lines[:-1]:
-            self.starts.append(self.starts[-1] + len(line) + 1)
-
-    def place(self, start: int, end: int) -> Place:
-        number = bisect.bisect_right(self.starts, start) - 1
-        line, first = self.lines[number], self.starts[number]
-        last = min(end, first + len(line))
-        return Place(self.name, number + 1, start - first + 1, max(last, start) - first + 1, line)
-
-    def offset(self, line: int, column: int) -> int:
-        return self.starts[line - 1] + column - 1
 
 
 # What tomllib says, and how we say it.
@@ -226,7 +140,7 @@ _BARE_PROBLEMS = ("Invalid value", "Expected newline or end of document after a 
 _TWICE_INLINE = re.compile(r"Duplicate inline table key '(.*)'")
 
 
-def _syntax_fault(source: _Source, text: str) -> Fault:
+def _syntax_fault(source: Source, text: str) -> Fault:
     found = _COORDINATES.search(text)
     offset = source.offset(int(found[1]), int(found[2])) if found and found[1] else len(source.text)
     problem = text[: found.start()] if found else text
@@ -249,7 +163,7 @@ def _syntax_fault(source: _Source, text: str) -> Fault:
     return Fault.at(place, f"syntax: {message}", expected=expected)
 
 
-def _twice_fault(source: _Source, place: Place) -> Fault:
+def _twice_fault(source: Source, place: Place) -> Fault:
     """A key or table that stands twice, with where it stood first."""
     line = place.text
     indent = len(line) - len(line.lstrip())
@@ -276,32 +190,28 @@ def _twice_fault(source: _Source, place: Place) -> Fault:
     return Fault.at(at, f"syntax: {what} stands twice{first}", expected="each key and table once")
 
 
-def _deep_fault(place: Place) -> Fault:
-    return Fault.at(place, f"nested deeper than {DEEPEST} levels", expected=f"at most {DEEPEST} levels")
-
-
-def _deepest(text: str) -> tuple[int, int]:
+def _deepest(text: str, deepest: int) -> tuple[int, int]:
     """About where brackets are nested too deep (brackets in strings count too: only used to point at a line)."""
     depth = 0
     for offset, character in enumerate(text):
         if character in "[{":
             depth += 1
-            if depth > DEEPEST:
+            if depth > deepest:
                 return offset, offset + 1
         elif character in "]}":
             depth = max(0, depth - 1)
     return 0, 0
 
 
-def _check_shape(source: _Source, values: dict[str, Any]) -> None:
+def _check_shape(source: Source, values: dict[str, Any], deepest: int) -> None:
     """Refuse what would make the reader with places slow: very deep and very wide tables."""
     pending: list[tuple[object, int, str]] = [(values, 0, "")]
     while pending:
         value, depth, under = pending.pop()
-        if depth > DEEPEST:
+        if depth > deepest:
             found = source.text.find(under)
             place = source.place(max(found, 0), max(found, 0) + len(under))
-            raise UnreadableFile(_deep_fault(place))
+            raise UnreadableFile(deep_fault(place, deepest))
         if isinstance(value, dict):
             if len(value) > MOST_KEYS:
                 key = next(reversed(value))
@@ -380,7 +290,7 @@ def _after_blank(text: str, offset: int) -> int:
     return offset
 
 
-def _mark_headers(source: _Source, spans: _Spans) -> None:
+def _mark_headers(source: Source, spans: _Spans) -> None:
     """Note the spans of `[table]` and `[[list]]` headers: the reader with places keeps only each key's first."""
     values = sorted(spans.values.values())
     starts = [start for start, _ in values]
@@ -429,7 +339,7 @@ def _blotted(line: str, hide: Callable[[KeyPath, object], bool]) -> str:
 
 
 def _blot(
-    source: _Source, spans: _Spans, values: dict[str, Any], hide: Callable[[KeyPath, object], bool]
+    source: Source, spans: _Spans, values: dict[str, Any], hide: Callable[[KeyPath, object], bool]
 ) -> None:
     """Put stars over the values that no excerpt may show; the text keeps its length, so that places stay."""
     text = source.text
