@@ -71,9 +71,10 @@ def test_a_world_that_has_ended_leaves_nothing() -> None:
         for id, payload in (("test.wait_async", {"seconds": 0.5}), ("test.in_thread", {"number": 1})):
             node.call(id, payload)
 
-    explore(program, range(5))
+    seeds = range(900, 905)  # of no other test: a world that ended in a deadlock leaves who waits in it
+    explore(program, seeds)
     gc.collect()
-    assert [one for one in gc.get_objects() if type(one) is World and one.seed in range(5)] == []
+    assert [one for one in gc.get_objects() if type(one) is World and one.seed in seeds] == []
 
 
 def test_a_cancelled_coroutine_cleans_up_before_the_node_is_down() -> None:
