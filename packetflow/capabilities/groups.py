@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import gevent
 
 from packetflow.capabilities.catalogue import Registered
 from packetflow.capabilities.contract import DefinitionError
@@ -16,12 +18,16 @@ from packetflow.capabilities.resources import OpenResource, Resource, ResourceSe
 from packetflow.capabilities.source import digest_of
 from packetflow.capabilities.surroundings import Surroundings
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class CapabilitySource:
     """Where capabilities come from: a file or folder, an importable module, or definitions at hand. config: for resources.
 
-    lenient: a file of a watched folder, whose faults are told while what it gave before is served on.
+    lenient: a file of a watched folder, or such a folder that is not there, whose faults are told while what it gave before is
+    served on. added: a file that was added at run time; if it can't be loaded when the node starts, that is told, and holds
+    nobody up.
     """
 
     path: Path | None = None
@@ -29,6 +35,7 @@ class CapabilitySource:
     definitions: tuple[Capability, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     lenient: bool = False
+    added: bool = False
 
     def load(self) -> LoadedCapabilities:
         """Raises DefinitionError if it can't be loaded or defines nothing."""
@@ -44,6 +51,10 @@ class CapabilitySource:
             return ""
         return digest_of(self.path, alone=self.lenient)
 
+    def stood_in(self, folder: CapabilitySource) -> bool:
+        """Whether this is a file of a watched folder."""
+        return self.lenient and folder.lenient and self.path is not None and self.path.parent == folder.path
+
     @property
     def name(self) -> str:
         """What to call it in messages."""
@@ -58,7 +69,7 @@ class Group:
         self.source = source
         self.added = False  # at run time, by a program: a reload of the configuration leaves it
         self.digest = source.digest()
-        self._loaded = source.load()
+        self._loaded = _in_time(source.load, surroundings.start, f"{source.name}: does not load")
         self._open: dict[Resource[Any], OpenResource[Any]] = {}
         settings = ResourceSettings(data_folder, self._loaded.folder, source.config)
         self.registered: list[Registered] = []
@@ -66,7 +77,7 @@ class Group:
             for definition in self._loaded.definitions:
                 for resource in definition.contract.resources.values():
                     if resource not in self._open:
-                        self._open[resource] = _opened(resource, settings, source)
+                        self._open[resource] = _opened(resource, settings, source, surroundings.start)
                 values = {resource: opened.value for resource, opened in self._open.items()}
                 self.registered.append(Registered(definition, values, surroundings, source.name))
         except BaseException:
@@ -109,11 +120,24 @@ class Group:
 
 
 def _opened(
-    resource: Resource[Any], settings: ResourceSettings, source: CapabilitySource
+    resource: Resource[Any], settings: ResourceSettings, source: CapabilitySource, seconds: float
 ) -> OpenResource[Any]:
+    what = f"{source.name}: resource {resource.name} does not open"
     try:
-        return resource.open(settings)
-    except Exception as error:  # an author's code: told as the source's fault
-        raise DefinitionError(
-            f"{source.name}: resource {resource.name} does not open: {describe(error)}"
-        ) from error
+        return _in_time(lambda: resource.open(settings), seconds, what)
+    except DefinitionError:
+        raise
+    except (Exception, SystemExit) as error:  # an author's code: told as the source's fault
+        raise DefinitionError(f"{what}: {describe(error)}") from error
+
+
+def _in_time(work: Callable[[], T], seconds: float, what: str) -> T:
+    """What the work gives. Raises DefinitionError if it waits for longer: others would wait for it."""
+    late = gevent.Timeout(seconds)
+    try:
+        with late:
+            return work()
+    except gevent.Timeout as passed:
+        if passed is not late:
+            raise
+        raise DefinitionError(f"{what} within {seconds:g} s (timeouts.start)") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from packetflow.capabilities.contract import DefinitionError
 
+LONGEST = 1e9  # seconds that an answer can be kept: some thirty years
 Key = Callable[[Mapping[str, Any]], Any]
 
 
@@ -19,12 +21,8 @@ class Cache:
     def __init__(
         self, seconds: float, key: Key | Iterable[str] | None, max_entries: int | None, shared: bool
     ) -> None:
-        if (
-            isinstance(seconds, bool)
-            or not isinstance(seconds, int | float)
-            or not 0 < seconds < float("inf")
-        ):
-            raise _wrong(f"ttl {seconds!r}; expected seconds above 0")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+            raise _wrong(f"ttl {reprlib.repr(seconds)}; expected seconds above 0")
         if max_entries is not None and (
             isinstance(max_entries, bool) or not isinstance(max_entries, int) or max_entries < 1
         ):
@@ -39,13 +37,15 @@ class Cache:
         if callable(key):
             self.key = key
         elif key is not None:
-            self.names = tuple(key)
+            self.names = tuple(key) if isinstance(key, Iterable) else ()
             if not self.names or not all(isinstance(name, str) for name in self.names):
                 raise _wrong(
                     f"key {key!r} of ttl; expected a list of field names, or a function of the fields"
                 )
         self.max_entries = max_entries
-        self.shared = bool(shared)
+        if not isinstance(shared, bool):
+            raise _wrong(f"shared {shared!r} of ttl; expected True or False")
+        self.shared = shared
 
     def __repr__(self) -> str:
         return f"ttl({self.seconds:g})"

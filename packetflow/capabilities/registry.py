@@ -64,7 +64,7 @@ class CapabilityRegistry(GenServer):
 
     ("apply", sources, without, dry_run) -> what changed, in words
     ("prepare", sources, without) -> the same, loaded beside what is served; then ("commit",) serves it and can't fail, or
-        ("abort",) closes it again
+        ("abort",) closes it again; so does the cast "abort"
     ("digests",) -> what each source's files were when they were loaded
     ("register", definitions) -> their names
     ("unregister", id) -> how many versions went
@@ -83,12 +83,14 @@ class CapabilityRegistry(GenServer):
         publish: Callable[[Catalogue, Mapping[str, str]], None],
         settle: Callable[[Collection[Registered]], None],
         log: Any,
+        check: Callable[[Catalogue], None] = lambda catalogue: None,
     ) -> None:
         """Load all sources and put the first catalogue in place. Raises DefinitionError.
 
         publish: takes a new catalogue and the faults of lenient sources. settle: waits until no request is under way in any of
-        these.
+        these. check: looks at a catalogue before it is put in place; raises DefinitionError for one that can't be served.
         """
+        self._check = check
         self._data_folder = data_folder
         self._surroundings = surroundings
         self._publish = publish
@@ -99,8 +101,10 @@ class CapabilityRegistry(GenServer):
         self._faults: dict[str, str] = {}
         self._retiring: dict[gevent.Greenlet[..., None], list[Group]] = {}
         self._prepared: Change | None = None
+        self._begun = False
         at_death(self._abandon)
         self._put(self._build_all(*sources()))
+        self._begun = True
 
     def handle_call(self, request: Any, caller: Any) -> Any:
         """Answer one request; a DefinitionError is the caller's, and no crash."""
@@ -128,6 +132,11 @@ class CapabilityRegistry(GenServer):
         except DefinitionError as error:
             return False, error
         return False, DefinitionError(f"the capability registry can't {request!r}")
+
+    def handle_cast(self, message: Any) -> None:
+        """ "abort": whoever had a change prepared does not want it any more."""
+        if message == "abort":
+            self._conclude(False)
 
     def terminate(self, reason: object) -> None:
         """Close every resource, of those that are being retired too."""
@@ -165,13 +174,13 @@ class CapabilityRegistry(GenServer):
         gone = frozenset(without)
         added = [group for group in self._groups if group.added]
         try:
-            strict = [source for source in sources if not source.lenient]
+            strict = [source for source in sources if not self._is_tolerated(source)]
             for source in strict:
                 groups.append(self._kept_or_built(source, groups, fresh))
             groups += added
             catalogue = self._catalogue(groups, gone)
             # What is as it was stays before what is new: of two files with one id the one that had it first keeps it.
-            lenient = [source for source in sources if source.lenient]
+            lenient = [source for source in sources if source not in strict]
             known = [source for source in lenient if any(group.serves(source) for group in self._groups)]
             for source in [*known, *(source for source in lenient if source not in known)]:
                 catalogue = self._join(source, groups, fresh, faults, gone) or catalogue
@@ -185,6 +194,10 @@ class CapabilityRegistry(GenServer):
             words = [f"capabilities of {group.source.name} loaded again" for group in fresh]
         words += [f"not taken on: {text}" for name, text in faults.items() if self._faults.get(name) != text]
         return Change(groups, fresh, catalogue, words, faults, gone)
+
+    def _is_tolerated(self, source: CapabilitySource) -> bool:
+        """Whether its faults hold nobody up."""
+        return source.lenient or (source.added and (not self._begun or source.name in self._faults))
 
     def _kept_or_built(
         self, source: CapabilitySource, groups: Collection[Group], fresh: list[Group]
@@ -205,27 +218,44 @@ class CapabilityRegistry(GenServer):
         without: frozenset[str],
     ) -> Catalogue | None:
         """A source whose faults hold nobody up: what it gave before is served on then. Gives the catalogue with it, or None."""
-        had = [group for group in self._groups if group.source == source and group not in groups]
+        had = [
+            group
+            for group in self._groups
+            if group not in groups and (group.source == source or group.source.stood_in(source))
+        ]
         try:
-            candidates = [self._kept_or_built(source, groups, fresh)]
+            built = self._kept_or_built(source, groups, fresh)
         except DefinitionError as error:
             faults[source.name] = str(error)
-            candidates = []
-        for group in [*candidates, *(one for one in had if one not in candidates)]:
-            try:
-                catalogue = self._catalogue([*groups, group], without)
-            except DefinitionError as error:
-                faults.setdefault(source.name, str(error))
-                if group in fresh:
-                    fresh.remove(group)
-                    self._close([group])
-                continue
-            groups.append(group)
-            return catalogue
-        return None
+        else:
+            had = [group for group in had if group is not built]
+            catalogue = self._with(built, groups, without, source, faults)
+            if catalogue is not None:
+                return catalogue
+            if built in fresh:
+                fresh.remove(built)
+                self._close([built])
+        served = [self._with(group, groups, without, source, faults) for group in had]
+        return next((catalogue for catalogue in reversed(served) if catalogue is not None), None)
 
-    @staticmethod
-    def _catalogue(groups: Iterable[Group], without: Collection[str]) -> Catalogue:
+    def _with(
+        self,
+        group: Group,
+        groups: list[Group],
+        without: Collection[str],
+        source: CapabilitySource,
+        faults: dict[str, str],
+    ) -> Catalogue | None:
+        """Adds a group, if it stands with the others, and gives the catalogue with it; else its fault is the source's."""
+        try:
+            catalogue = self._catalogue([*groups, group], without)
+        except DefinitionError as error:
+            faults.setdefault(source.name, str(error))
+            return None
+        groups.append(group)
+        return catalogue
+
+    def _catalogue(self, groups: Iterable[Group], without: Collection[str]) -> Catalogue:
         served = [
             one
             for group in groups
@@ -234,7 +264,9 @@ class CapabilityRegistry(GenServer):
             and f"{one.definition.id}@{one.definition.version}" not in without
         ]
         check_pools(served)
-        return Catalogue(served)
+        made = Catalogue(served)
+        self._check(made)
+        return made
 
     # ---- serving ----------------------------------------------------------------------------------------------------------
 

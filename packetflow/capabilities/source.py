@@ -26,6 +26,10 @@ class _FreshLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
 
+    def exec_module(self, module: ModuleType) -> None:
+        """Run it, without a frame of Python's import system in between, in which a watchdog would not break it off."""
+        exec(self.get_code(module.__name__), module.__dict__)
+
 
 class _NeighbourFinder(MetaPathFinder):
     """Finds the neighbours of loaded files, by their packages' names. Python's import system knows finders only globally."""
@@ -93,11 +97,14 @@ def digest_of(path: Path, alone: bool = False) -> str:
 
 
 def digest_of_files(files: Iterable[Path]) -> str:
-    """A digest of the names and contents of files. One that can't be read counts as empty; who loads it tells that."""
+    """A digest of the names and contents of files. One that can't be read counts as empty; who loads it tells that.
+
+    So does what is no file: to read a pipe is to wait for who writes to it.
+    """
     digest = hashlib.sha256()
     for file in files:
         try:
-            content = file.read_bytes()
+            content = file.read_bytes() if file.is_file() else b""
         except OSError:
             content = b""
         digest.update(file.name.encode() + b"\x00" + content + b"\x00")

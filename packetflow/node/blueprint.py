@@ -58,11 +58,16 @@ class Blueprint:
             else CapabilitySource(path=entry.path, module=entry.module, config=dict(entry.config))
             for entry in self.config.capabilities
         ]
-        found += [CapabilitySource(path=path) for path in catalogue.files]
+        found += [CapabilitySource(path=path, added=True) for path in catalogue.files]
         found += [CapabilitySource(definitions=self._capabilities)] if self._capabilities else []
         return found + [
             CapabilitySource(path=path, lenient=True) for path in watched_files(catalogue.folders)
         ]
+
+    @property
+    def parts(self) -> int:
+        """How many modules and sources of capabilities there are, each of which may take `timeouts.start` to start."""
+        return len(self.config.modules) + len(self.sources())
 
     def placements(self) -> Sequence[Placement]:
         """The modules as the registry takes them, those given in code last."""
@@ -85,10 +90,18 @@ class Blueprint:
 
 
 def watched_files(folders: Iterable[Path]) -> list[Path]:
-    """The capability files of watched folders: every Python file whose name does not begin with `_`."""
-    return [
-        file for folder in folders for file in sorted(folder.glob("*.py")) if not file.name.startswith("_")
-    ]
+    """The capability files of watched folders: every Python file whose name does not begin with `_`. A folder that is not
+    there stands for itself, and can't be loaded.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            found.append(folder)
+            continue
+        files = sorted(folder.glob("*.py"))
+        # What is no file, such as a pipe, would be waited for.
+        found += [file for file in files if not file.name.startswith("_") and file.is_file()]
+    return found
 
 
 def definition_given(given: Callable[..., Any] | Capability) -> Capability:

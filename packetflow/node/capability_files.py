@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def look(paths: Iterable[Path]) -> Seen:
             try:
                 about = os.stat(file)
             except OSError:
+                continue
+            if not stat.S_ISREG(about.st_mode):
                 continue
             seen[file] = (about.st_mtime_ns, about.st_size)
     return seen

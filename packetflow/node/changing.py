@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from packetflow.capabilities.contract import DefinitionError
 from packetflow.node.blueprint import Blueprint
 from packetflow.node.config import LoadedConfig
 from packetflow.node.supervision import CAPABILITIES, FILES, MODULES
@@ -96,7 +97,7 @@ class Changing:
         if isinstance(change, ModuleSwitch):
             return node.ask(MODULES, ("prepare", change.action, change.name))
         if isinstance(change, FilesChanged):
-            words = node.ask(CAPABILITIES, ("prepare", *node.sources()))
+            words = self._prepare_capabilities()
             self._files = True
             return words
         before = node.blueprint
@@ -104,7 +105,7 @@ class Changing:
         try:
             words = list(node.ask(MODULES, ("prepare", "apply", new.placements())))
             try:
-                words += node.ask(CAPABILITIES, ("prepare", *node.sources()))
+                words += self._prepare_capabilities()
             except BaseException:
                 node.ask(MODULES, ("abort",))
                 raise
@@ -113,6 +114,17 @@ class Changing:
             raise
         self._before = before
         return words
+
+    def _prepare_capabilities(self) -> list[str]:
+        node = self._node
+        try:
+            return list(node.ask(CAPABILITIES, ("prepare", *node.sources())))
+        except DefinitionError:
+            raise
+        except BaseException:
+            # Who asked may have been ended, or have waited for too long: it hears this when it comes to that.
+            node.system.cast(CAPABILITIES, "abort")
+            raise
 
     def commit(self) -> None:
         """The second step: what was prepared is in place when this returns."""
@@ -127,7 +139,7 @@ class Changing:
         if before is not None:
             config = node.config
             node.routes.timeout = config.timeouts.request
-            node.door.local, node.door.operators = config.access.local, config.access.operator
+            node.door.admit(config.access)
             node.routes.swap()
             node.system.cast(FILES, "look")
 

@@ -1,4 +1,4 @@
-"""Deadlines, cancels and other ends that come to a request from outside: one sweeper a node, and what it throws."""
+"""Deadlines, cancels and other ends that come to a request from outside: one sweeper a node."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from greenlet import greenlet
 
 from packetflow.capabilities.context import Context, set_field
 from packetflow.intelligence.gate import Gate
+from packetflow.node.interrupts import Interrupt
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import RequestError, Timeout
 
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 TICK = 0.02  # seconds between two looks at the requests that blocked
 IDLE_TICKS = 50  # looks without anything in flight, after which the sweeper ends until it is needed
 AGAIN = 1.0  # seconds after which an interrupt that was swallowed is raised again
-
-
-class Interrupt(BaseException):
-    """Thrown into a greenlet to end the request `call` with `error`; `except Exception` can't swallow it."""
-
-    def __init__(
-        self, call: Context, error: RequestError, gate: Gate | None = None, what: str | None = None
-    ) -> None:
-        super().__init__(str(error))
-        self.what = what  # of a hook that overran: another limit than its own
-        self.call = call
-        self.error = error
-        self.gate = gate  # set if a hook overran its own limit, and not the request
 
 
 class Deadlines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import gevent
@@ -29,14 +30,17 @@ RETRY_AFTER = 1.0  # seconds after which one that found too many jobs may try ag
 
 
 class Job:
-    """One job. began: set when the capability was entered, or the request ended without that. ended: set at its end."""
+    """One job, of its node the `number`th. began: set when the capability was entered, or the request ended without that.
+    ended: set at its end.
+    """
 
     __slots__ = (
-        "began", "capability", "ended", "finished", "greenlet", "id", "progress", "response", "session", "started",
+        "began", "capability", "ended", "finished", "greenlet", "id", "number", "progress", "response", "session", "started",
         "status", "trace", "version",
     )  # fmt: skip
 
-    def __init__(self, id: str, capability: str, session: Session, started: float) -> None:
+    def __init__(self, number: int, id: str, capability: str, session: Session, started: float) -> None:
+        self.number = number
         self.id = id
         self.capability, _, self.version = capability.partition("@")
         self.session = session
@@ -69,6 +73,7 @@ class Jobs:
         self._running: dict[str, Job] = {}
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._by_greenlet: dict[Any, Job] = {}
+        self._numbers = count()
 
     # ---- starting -----------------------------------------------------------------------------------------------------
 
@@ -90,7 +95,7 @@ class Jobs:
         self._forget()
         session = copy.copy(context.session)
         session.door = JOB
-        job = Job(self._door.new_id(), capability, session, self._clock.monotonic())
+        job = Job(next(self._numbers), self._door.new_id(), capability, session, self._clock.monotonic())
         self._running[job.id] = job
         job.greenlet = gevent.spawn(self._run, job, capability, payload, context.metadata.traceparent)
         try:
@@ -173,8 +178,9 @@ class Jobs:
         found = [job for job in self.seen_by(session) if job.id.startswith(id.lower())]
         if not found:
             raise NotFound(
-                f"no job {id!r}; jobs are lost at a restart, and kept {self.expire:g} s after their end",
-                {"job": id},
+                f"no job {id!r}; jobs are kept {self.expire:g} s after their end and lost at a restart, which a composition"
+                " with durable=True outlives",
+                {"job": id, "hint": "durable=True"},
             )
         if len(found) > 1:
             candidates = [job.id for job in found]
@@ -187,7 +193,7 @@ class Jobs:
         """The jobs of this caller's scope of authority, of an operator all: the newest first."""
         self._forget()
         jobs = sorted(
-            [*self._running.values(), *self._ended.values()], key=lambda job: job.started, reverse=True
+            [*self._running.values(), *self._ended.values()], key=lambda job: job.number, reverse=True
         )
         if session.operator:
             return jobs

@@ -103,10 +103,6 @@ class Request(_Request):
             self.capability, dict(self.payload), self.intent, merged, self.metadata, self.plan
         )
 
-    def with_intent(self, intent: str | None) -> Request:
-        """A copy with this intent."""
-        return make_request(self.capability, dict(self.payload), intent, self.hints, self.metadata, self.plan)
-
     def with_plan(self, plan: object) -> Request:
         """A copy that runs this composition instead of the capability alone."""
         return make_request(self.capability, dict(self.payload), self.intent, self.hints, self.metadata, plan)

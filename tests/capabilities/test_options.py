@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,6 +44,9 @@ def items() -> Iterator[int]:
         (lambda: ttl(float("nan")), "ttl nan; expected seconds"),
         (lambda: ttl(True), "ttl True; expected seconds"),
         (lambda: ttl("5"), "ttl '5'; expected seconds"),  # type: ignore[arg-type]
+        (lambda: ttl(10**400), r"ttl 10+\.\.\.0+; expected seconds"),
+        (lambda: ttl(1, shared="no"), "shared 'no' of ttl; expected True or False"),  # type: ignore[arg-type]
+        (lambda: ttl(1, key=5), "key 5 of ttl; expected a list of field names"),  # type: ignore[arg-type]
         (lambda: ttl(1, max_entries=0), "max_entries 0 of ttl; expected a whole number from 1"),
         (
             lambda: ttl(1, key="city"),
@@ -82,6 +86,20 @@ def test_a_wrong_value_is_refused_where_it_stands(make: Callable[[], Any], why: 
         ),
         (items, {"cache": ttl(1)}, "a.b is a generator function and has cache"),
         (items, {"background": True}, "a.b is a generator function and has background"),
+        (items, {"pool": Pool(1)}, "a.b is a generator function and has pool"),
+        (items, {"stream_timeout": "5"}, "stream_timeout '5' of a.b; expected seconds above 0"),
+        (items, {"stream_timeout": True}, "stream_timeout True of a.b"),
+        (plain, {"timeout": "5"}, "timeout '5' of a.b; expected seconds above 0"),
+        (plain, {"timeout": True}, "timeout True of a.b"),
+        (plain, {"timeout": 10**400}, r"timeout 10+\.\.\.0+ of a.b"),
+        (plain, {"version": 1}, "version 1 of a.b; expected major.minor.patch"),
+        (plain, {"version": f"{10**50}.0.0"}, r"version '10+\.\.\..*' of a.b"),
+        (plain, {"tags": 5}, "tags 5 of a.b; expected a list of words"),
+        (plain, {"tags": ["fine", ""]}, "'' in tags of a.b; expected a word"),
+        (plain, {"intent": 5}, "a.b says nothing of itself"),
+        (plain, {"examples": {"number": 1}}, "examples {'number': 1} of a.b; expected a list of payloads"),
+        (plain, {"examples": [1]}, "example 0 of a.b is 1; expected a payload"),
+        (plain, {"effects": None}, "effects None of a.b; expected a list"),
         (plain, {"chache": ttl(1)}, r"unknown option 'chache' of a\.b; expected one of version,.* cache"),
     ],
 )
@@ -90,6 +108,38 @@ def test_options_that_contradict_are_refused_with_the_functions_place(
 ) -> None:
     with pytest.raises(DefinitionError, match=HERE + why):
         capability("a.b", **options)(function)
+
+
+@pytest.mark.parametrize("id", [None, 5, b"a.b", "", "a", "A.b", "a.b\n", "a..b", "a." + "b" * 300])
+def test_an_id_that_can_be_none_is_refused(id: Any) -> None:
+    with pytest.raises(DefinitionError, match=HERE + "id .*expected"):
+        capability(id)(plain)
+
+
+class Callee:
+    """No function, but it can be called."""
+
+    def __call__(self, number: int) -> int:
+        """Twice."""
+        return 2 * number
+
+
+@pytest.mark.parametrize("thing", [None, 5, Callee, Callee(), partial(plain, 1)])
+def test_what_is_no_function_is_no_capability(thing: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"'a\.b' is declared on .*, which is no function"):
+        capability("a.b")(thing)
+
+
+def test_one_function_is_one_capability() -> None:
+    def shared(number: int) -> int:
+        """Both."""
+        return number
+
+    capability("a.both")(shared)
+    capability("a.both", timeout=5)(shared)  # the same one, said anew
+    for id, version in (("a.other", "1.0.0"), ("a.both", "2.0.0")):
+        with pytest.raises(DefinitionError, match=HERE + rf".*{id}@{version}.* are declared on one function"):
+            capability(id, version=version)(shared)
 
 
 def test_a_file_with_a_wrong_option_fails_with_its_line(tmp_path: Any) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+
+import pytest
 
 from .conftest import Desk
 
@@ -62,3 +65,46 @@ def test_who_calls_what_is_deprecated_is_told(desk: Desk) -> None:
     assert (ran.out, ran.code) == ("hi\n", 0)
     assert "note: work.old is deprecated: use work.echo" in ran.err
     assert desk("call", "work.old", "value=hi", "--quiet").err == ""
+
+
+def test_a_kill_loses_jobs_and_the_next_life_says_so(project: Desk) -> None:
+    project.start()
+    id = project("call", "work.slow", "seconds=60", "--detach").out.strip()
+    assert project("job", "show", id, "--json").document["status"] == "running"
+    project.end(signal.SIGKILL)
+    project.start()
+    shown = project("job", "show", id, "--json")
+    assert (shown.code, shown.document["error"]["code"]) == (5, "not_found")
+    assert "lost at a restart" in shown.document["error"]["message"]
+    assert "durable=True" in shown.document["error"]["message"]
+    assert project("job", "show", "last").code == 5
+    assert project("job", "list", "--json").document["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("job", "show"), 2),
+        (("job", "show", "fff"), 2),
+        (("job", "show", "f" * 33), 2),
+        (("job", "show", "--wiat", "ffff"), 2),
+        (("job", "show", "\u202e" * 8), 5),
+        (("job", "list", "--status", "runing"), 2),
+        (("job", "list", "--limit", "0"), 2),
+        (("job", "list", "ffff"), 2),
+        (("job", "cancel"), 2),
+        (("job", "cancel", "ffffffff"), 5),
+        (("job", "cancel", "last", "last"), 2),
+        (("job", "cancle", "ffff"), 2),
+        (("call", "--detach"), 2),
+        (("call", "work.echo", "--detach", "--output", "x"), 2),
+        (("call", "work.count", "--detach", "to=3"), 2),
+    ],
+)
+def test_wrong_words_are_refused_with_the_exit_of_their_kind(
+    desk: Desk, words: tuple[str, ...], code: int
+) -> None:
+    ran = desk(*words)
+    assert ran.code == code, ran
+    assert ran.err
+    assert "Traceback" not in ran.err

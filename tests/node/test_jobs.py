@@ -156,7 +156,9 @@ def test_only_the_scope_that_started_a_job_sees_it_and_the_operator_sees_all(
 def test_an_id_that_is_short_unknown_or_ambiguous_says_so(node: Node, works: Works) -> None:
     ids = [node.call("report.write", {"pages": 1})["job"] for _ in range(2)]
     assert code_of(node.request("job.show", {"id": ids[0][:3]})) == "validation_failed"
-    assert code_of(node.request("job.show", {"id": "zzzz"})) == "not_found"
+    unknown = node.request("job.show", {"id": "zzzz"})
+    assert code_of(unknown) == "not_found"
+    assert "durable=True" in str(unknown.error)
     first = node.jobs.find(ids[0], node.session())
     second = node.jobs.find(ids[1], node.session())
     first.id = second.id[:8] + first.id[8:]
@@ -384,3 +386,132 @@ def test_what_streams_can_be_no_job() -> None:
         assert code_of(refused) == "validation_failed"
         assert "can't be a job" in str(refused.error)
         assert node.call("job.list")["jobs"] == []
+
+
+def test_a_job_is_cancelled_twice_and_cleans_up_once(tmp_path: Path) -> None:
+    cleaned: list[str] = []
+    entered, go = Event(), Event()
+
+    @capability("a.tidy", background=True)
+    def tidy() -> None:
+        """Clean up, and take a while for it."""
+        try:
+            entered.set()
+            gevent.sleep(1000)
+        finally:
+            cleaned.append("begun")
+            go.wait()
+            cleaned.append("done")
+
+    with Node(capabilities=[tidy], log_stream=io.StringIO()) as node:
+        id = node.call("a.tidy")["job"]
+        entered.wait()
+        first = node.call("job.cancel", {"id": id})
+        while not cleaned:
+            gevent.sleep(0)
+        second = node.call("job.cancel", {"id": id})
+        assert (first["changed"], second["changed"]) == (True, True), "it ran"
+        assert second["job"]["status"] == "running", "it cleans up"
+        go.set()
+        assert ended(node, id)["status"] == "cancelled"
+        assert cleaned == ["begun", "done"]
+
+
+def test_a_job_that_swallows_its_cancellation_says_what_it_came_to(tmp_path: Path) -> None:
+    entered = Event()
+
+    @capability("a.stubborn", background=True)
+    def stubborn() -> str:
+        """Go on whatever happens."""
+        try:
+            entered.set()
+            gevent.sleep(1000)
+        except BaseException:  # noqa: BLE001  # what nobody should do
+            return "all the same"
+        return "never"
+
+    with Node(capabilities=[stubborn], log_stream=io.StringIO()) as node:
+        id = node.call("a.stubborn")["job"]
+        entered.wait()
+        node.call("job.cancel", {"id": id})
+        shown = ended(node, id)
+        assert shown["status"] in ("done", "cancelled")
+        assert node.jobs.counts() == {"running": 0, "kept": 1}
+
+
+def test_ten_thousand_jobs_at_once(tmp_path: Path) -> None:
+    go = Event()
+
+    @capability("a.wait", background=True)
+    def wait(number: int) -> int:
+        """Wait for the others."""
+        go.wait()
+        return number
+
+    config = without_doors_and(tmp_path, jobs={"running": 10_000, "keep": 10_000})
+    with Node(config, capabilities=[wait], log_stream=io.StringIO()) as node:
+        ids = [node.call("a.wait", {"number": number})["job"] for number in range(10_000)]
+        assert code_of(node.request("a.wait", {"number": 0})) == "overloaded"
+        assert len(node.call("job.list", {"limit": 1000})["jobs"]) == 1000
+        assert node.call("job.show", {"id": "last"})["id"] == ids[-1]
+        assert node.call("job.cancel", {"id": ids[7]})["changed"]
+        go.set()
+        assert [ended(node, ids[at])["value"] for at in (0, 5000, 9999)] == [0, 5000, 9999]
+        while node.jobs.counts()["running"]:
+            gevent.sleep(0)
+        assert node.jobs.counts() == {"running": 0, "kept": 10_000}
+        assert ended(node, ids[7])["status"] == "cancelled"
+        assert node.door.in_flight == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "path"),
+    [
+        ("job.show", {}, "id"),
+        ("job.show", {"id": 5}, "id"),
+        ("job.show", {"id": "f" * 33}, "id"),
+        ("job.show", {"id": "ffff", "wait": -1}, "wait"),
+        ("job.show", {"id": "ffff", "wait": float("nan")}, "wait"),
+        ("job.show", {"id": "ffff", "wait": 1e9}, "wait"),
+        ("job.list", {"status": "runing"}, "status"),
+        ("job.list", {"limit": 0}, "limit"),
+        ("job.cancel", {"id": None}, "id"),
+        ("job.cancel", {"id": "ffff", "now": True}, "now"),
+        ("job.start", {"capability": "x" * 201}, "capability"),
+        ("job.start", {"capability": "a.b", "payload": [1]}, "payload"),
+    ],
+)
+def test_wrong_fields_of_jobs_are_told_by_their_path(
+    node: Node, works: Works, name: str, fields: dict[str, Any], path: str
+) -> None:
+    response = node.request(name, fields)
+    assert code_of(response) == "validation_failed"
+    assert response.error is not None
+    assert [fault["path"] for fault in response.error.details["faults"]] == [path]
+
+
+@pytest.mark.parametrize(
+    "capability_asked", ["", "a", "report.write@", "report.write@9", "job.start@@", "\0", "../x"]
+)
+def test_a_job_of_what_there_is_not_is_refused_at_once(
+    node: Node, works: Works, capability_asked: str
+) -> None:
+    assert code_of(node.request("job.start", {"capability": capability_asked})) == "not_found"
+    assert node.jobs.counts() == {"running": 0, "kept": 0}
+
+
+def test_a_job_that_starts_itself_is_bounded(tmp_path: Path) -> None:
+    @capability("a.again", background=True)
+    def again(context: Context) -> None:
+        """Start another one of itself, for ever."""
+        context.request("a.again")
+        gevent.sleep(1000)
+
+    config = without_doors_and(tmp_path, jobs={"running": 50})
+    with Node(config, capabilities=[again], log_stream=io.StringIO()) as node:
+        node.call("a.again")
+        while node.jobs.counts()["running"] < 50:
+            gevent.sleep(0)
+        assert node.call("job.list")["jobs"][0]["status"] == "running"
+        node.stop(0.0)
+        assert node.jobs.counts()["running"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from gevent.event import Event
 
 from packetflow import Node, Pool, capability
 from packetflow.capabilities.changes import CatalogueChange
+from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.errors import DefinitionError
 from packetflow.node.config import load_with_overlay
 from packetflow.otp import GenServer
@@ -251,6 +253,148 @@ def test_a_change_of_one_file_loads_no_other_and_one_of_a_shared_file_loads_all(
         shared.write_text("WORD = 'new'\n")
         node.take_on_files()
         assert node.call("a.two") == "new"
+
+
+def test_a_folder_that_vanishes_takes_nothing_with_it_and_health_says_so(folder: Folder) -> None:
+    folder.write("one.py", "a.one")
+    folder.write("two.py", "a.two")
+    watched, aside = folder.path / "watched", folder.path / "aside"
+    with folder.node() as node:
+        watched.rename(aside)
+        until(lambda: node.health()["findings"])
+        assert f"{watched}: no such file or folder" in node.health()["findings"][0]["what"]
+        assert [node.call("a.one"), node.call("a.two")] == ["first", "first"]
+        (aside / "two.py").unlink()
+        folder_again = aside.rename(watched)
+        folder.write("one.py", "a.one", "second")
+        until(lambda: node.request("a.one").value == "second")
+        assert folder_again == watched
+        assert not node.request("a.two").ok
+        assert node.health()["findings"] == []
+
+
+def test_a_folder_that_is_not_there_at_the_start_is_told_and_taken_on_when_it_comes(folder: Folder) -> None:
+    (folder.path / "watched").rmdir()
+    with folder.node() as node:
+        assert "no such file or folder" in node.health()["findings"][0]["what"]
+        folder.write("one.py", "a.one")
+        until(lambda: node.request("a.one").ok)
+        assert node.health()["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        (
+            "import sys; sys.setrecursionlimit(10**6) if 0 else None; (lambda f: f(f))(lambda f: f(f))",
+            "Recursion",
+        ),
+        ("\0", "null bytes"),
+        ("x = '\udcff'", "utf-8|surrogate"),
+        ("(" * 1000, "too many nested|never closed"),
+        ("", "defines no capability"),
+    ],
+)
+def test_a_hostile_file_is_a_broken_file(folder: Folder, text: str, why: str) -> None:
+    folder.write("one.py", "a.one")
+    with folder.node() as node:
+        (folder.path / "watched" / "two.py").write_bytes(text.encode("utf-8", "surrogateescape"))
+        node.take_on_files()
+        (finding,) = node.health()["findings"]
+        assert re.search(why, finding["what"]), finding
+        assert node.call("a.one") == "first"
+
+
+def test_what_is_no_file_is_not_waited_for(folder: Folder) -> None:
+    folder.write("one.py", "a.one")
+    watched = folder.path / "watched"
+    os.mkfifo(watched / "_pipe.py")
+    os.mkfifo(watched / "pipe.py")
+    (watched / "folder.py").mkdir()
+    (watched / "nowhere.py").symlink_to(watched / "gone")
+    with folder.node() as node:
+        assert node.take_on_files() == []
+        assert node.call("a.one") == "first"
+
+
+def test_a_file_that_waits_for_ever_is_given_up(folder: Folder) -> None:
+    folder.write("one.py", "a.one")
+    with folder.node() as node:
+        node.surroundings.start = 0.05
+        file = folder.raw("two.py", "import gevent\ngevent.sleep(1000)")
+        node.take_on_files()
+        (finding,) = node.health()["findings"]
+        assert f"{file}: does not load within 0.05 s" in finding["what"]
+        folder.write("two.py", "a.two")
+        node.take_on_files()
+        assert node.call("a.two") == "first"
+
+
+def test_a_file_that_computes_for_ever_is_broken_off(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CapabilityRegistry, "hub_limit", 0.2)
+    folder.write("one.py", "a.one")
+    text = CONFIG + "[timeouts]\nhub = 0.1\n"
+    (folder.path / "node.toml").write_text(text)
+    with folder.node() as node:
+        registry = node.routes.catalogue
+        folder.raw("two.py", "while True: pass")
+        node.take_on_files()
+        told = " ".join(one["what"] for one in node.health()["findings"])
+        assert "two.py: does not come to an end when it is imported: the handler held the hub for" in told
+        assert node.routes.catalogue is not registry
+        assert node.call("a.one") == "first"
+
+
+def test_a_change_that_nobody_waits_for_any_more_holds_up_no_other(folder: Folder) -> None:
+    folder.write("one.py", "a.one")
+    with folder.node() as node:
+        folder.raw(
+            "two.py",
+            "import gevent\ngevent.sleep(0.3)\n" + FILE.format(id="a.two", text="2", version="1.0.0"),
+        )
+        real, patience = node.ask, 0.05
+
+        def hasty(name: str, request: Any) -> Any:
+            if request[0] != "prepare":
+                return real(name, request)
+            return node.system.call(name, request, timeout=patience)
+
+        node.ask = hasty  # type: ignore[method-assign]
+        with pytest.raises(Exception, match="did not answer within"):
+            node.take_on_files()
+        node.ask = real  # type: ignore[method-assign]
+        assert node.take_on_files() == ["capability a.two@1.0.0 added"]
+
+
+def test_half_a_file_is_not_loaded(folder: Folder) -> None:
+    """A writer that goes on: it counts when two looks see the same."""
+    text = FILE.format(id="a.one", text="whole", version="1.0.0")
+    with folder.node() as node:
+        with (folder.path / "watched" / "one.py").open("w") as file:
+            for at in range(0, len(text), len(text) // 5 + 1):
+                file.write(text[at : at + len(text) // 5 + 1])
+                file.flush()
+                gevent.sleep(0.45)
+        until(lambda: node.request("a.one").ok)
+        assert "not taken on" not in folder.log.getvalue()
+
+
+def test_an_added_file_that_is_gone_at_the_next_start_holds_nobody_up(folder: Folder) -> None:
+    folder.write("one.py", "a.one")
+    file = folder.write("more.py", "b.more", where="elsewhere")
+    with folder.node() as node:
+        ask(node, "add", name=str(file)).unwrap()
+    file.unlink()
+    with folder.node() as node:
+        assert node.call("a.one") == "first"
+        assert f"{file}: no such file" in node.health()["findings"][0]["what"]
+        folder.write("two.py", "a.two")
+        assert node.take_on_files() == ["capability a.two@1.0.0 added"], "others are changed all the same"
+        assert ask(node, "remove", name=str(file)).unwrap()["dry_run"] is False
+        assert node.health()["findings"] == []
+    with folder.node() as node:
+        assert node.health()["findings"] == []
 
 
 # ---- changes at run time ----------------------------------------------------------------------------------------------------
