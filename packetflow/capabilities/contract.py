@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined, SchemaValidator
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.resources import Resource
 from packetflow.otp.errors import PacketFlowError
+from packetflow.telemetry.masking import HIDDEN, NOTHING, Mask, secret_fields
 
 SHOWN = 200  # characters of a given value that an error shows
 FAULTS = 20  # faults that an error lists; a payload may have one in each of thousands of places
@@ -45,10 +46,12 @@ class Contract:
     returns: the class whose instances need no check on the way out, or None. requires, provides: JSON Schema 2020-12.
     streams: it gives a stream; what is said of what it provides holds for each item.
     context_name: the parameter that gets the Context, or None. resources: what else is injected, by parameter.
+    mask: the fields that are marked as secret.
     """
 
     __slots__ = (
         "context_name",
+        "mask",
         "provides",
         "requires",
         "resources",
@@ -118,6 +121,7 @@ class Contract:
         for one in fields:
             _check_default(one, where)
         self.validate_output: Callable[[Any], Any] = output.validator.validate_python
+        self.mask = secret_fields(self.requires, self.provides)
         is_model = isinstance(returned, type) and issubclass(returned, BaseModel)
         self.returns: type | None = returned if is_model else None
 
@@ -252,8 +256,8 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
 
 
-def faults_of(error: ValidationError, secret: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-    """Pydantic's errors as ours: a path, a message and what was given for each; the values of `secret` fields are hidden.
+def faults_of(error: ValidationError, mask: Mask = NOTHING) -> list[dict[str, Any]]:
+    """Pydantic's errors as ours: a path, a message and what was given for each; what the mask hides is hidden.
 
     The first 20: `error.error_count()` says how many there are.
     """
@@ -264,9 +268,9 @@ def faults_of(error: ValidationError, secret: frozenset[str] = frozenset()) -> l
         given = item["input"]
         missing = item["type"].startswith("missing")
         if not missing and given is not PydanticUndefined:
-            shown = repr(given)
-            hidden = bool(place) and str(place[0]) in secret
-            fault["given"] = "***" if hidden else shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
+            hidden = bool(mask) and mask.hides([str(part) for part in place])
+            shown = repr(mask(given) if mask and isinstance(given, Mapping | list) else given)
+            fault["given"] = HIDDEN if hidden else shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
         fault["kind"] = item["type"]
         faults.append(fault)
     return faults

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from packetflow.capabilities.authorisation import Rule, RuleError, rule
 from packetflow.capabilities.checks import (
     check_function,
     check_names,
@@ -15,6 +16,7 @@ from packetflow.capabilities.checks import (
     examples_of,
     words_of,
 )
+from packetflow.capabilities.conditions import ConditionError
 from packetflow.capabilities.contract import Contract, DefinitionError, place_of
 from packetflow.capabilities.effects import Effect
 from packetflow.capabilities.options import Cache, Pool
@@ -28,6 +30,7 @@ class Capability:
     """A capability's definition: contract, options and the function itself. Immutable once made."""
 
     __slots__ = (
+        "authorize",
         "background",
         "blocking",
         "cache",
@@ -60,6 +63,7 @@ class Capability:
         tags: Iterable[str] = (),
         examples: Iterable[Mapping[str, Any]] = (),
         effects: Iterable[Effect] = (),
+        authorize: Any = None,
         timeout: float | None = None,
         stream_timeout: float | None = None,
         blocking: bool = False,
@@ -99,7 +103,14 @@ class Capability:
         self.contract = Contract(function)
         self.streams = self.contract.streams
         check_with_contract(self, where)
+        self.authorize: Rule | None = None if authorize is None else self._rule(authorize, where)
         self.examples = examples_of(examples, self.contract.validate_input, where, id)
+
+    def _rule(self, given: Any, where: str) -> Rule:
+        try:
+            return rule(given).bound(dict.fromkeys(self.contract.field_names))
+        except (RuleError, ConditionError) as error:
+            raise DefinitionError(f"{where}: authorize of {self.id}: {error}") from error
 
     @property
     def major(self) -> int:
@@ -124,11 +135,13 @@ def capability(id: str, **options: Any) -> Callable[[F], F]:
     """Declare a function as the capability `id` (dotted, lower case).
 
     The contract comes from the type hints, the intent from the docstring's first line. Options: version ("1.0.0"), intent,
-    tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), owner (who answers for it,
-    for people), deprecated (what to use instead). How it runs: cache (`ttl(...)`), pool (`Pool(...)`), blocking (in a thread,
-    for code that waits without gevent), cpu (in another process, for code that computes), background (as a job, whose id is
-    the answer). The function may be `async def`. If it is a generator function (of either kind) its items are streamed to the
-    caller: `timeout` then bounds the wait for each item, and stream_timeout (seconds, no bound if None) the stream as a whole.
+    tags, examples (payloads, checked here), effects, authorize (who may call it beside having the right: roles("admin"), a
+    condition in CEL over payload and context, a function (payload, context) -> bool, or several together), timeout
+    (seconds; the node's default if None), owner (who answers for it, for people), deprecated (what to use instead). How it
+    runs: cache (`ttl(...)`), pool (`Pool(...)`), blocking (in a thread, for code that waits without gevent), cpu (in another
+    process, for code that computes), background (as a job, whose id is the answer). The function may be `async def`. If it is
+    a generator function (of either kind) its items are streamed to the caller: `timeout` then bounds the wait for each item,
+    and stream_timeout (seconds, no bound if None) the stream as a whole.
     Raises DefinitionError, with file and line, for a declaration that can't work.
     """
 

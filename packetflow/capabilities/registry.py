@@ -83,12 +83,14 @@ class CapabilityRegistry(GenServer):
         publish: Callable[[Catalogue, Mapping[str, str]], None],
         settle: Callable[[Collection[Registered]], None],
         log: Any,
+        check: Callable[[Catalogue], None] = lambda catalogue: None,
     ) -> None:
         """Load all sources and put the first catalogue in place. Raises DefinitionError.
 
         publish: takes a new catalogue and the faults of lenient sources. settle: waits until no request is under way in any of
-        these.
+        these. check: looks at a catalogue before it is put in place; raises DefinitionError for one that can't be served.
         """
+        self._check = check
         self._data_folder = data_folder
         self._surroundings = surroundings
         self._publish = publish
@@ -253,8 +255,7 @@ class CapabilityRegistry(GenServer):
         groups.append(group)
         return catalogue
 
-    @staticmethod
-    def _catalogue(groups: Iterable[Group], without: Collection[str]) -> Catalogue:
+    def _catalogue(self, groups: Iterable[Group], without: Collection[str]) -> Catalogue:
         served = [
             one
             for group in groups
@@ -263,7 +264,9 @@ class CapabilityRegistry(GenServer):
             and f"{one.definition.id}@{one.definition.version}" not in without
         ]
         check_pools(served)
-        return Catalogue(served)
+        made = Catalogue(served)
+        self._check(made)
+        return made
 
     # ---- serving ----------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,13 @@ SECTIONS = (
                     "remove": Leaf(HERE + "dead_letter:remove", "forgets one"),
                 },
             ),
+            "audit": Branch(
+                "who did what",
+                {
+                    "list": Leaf(HERE + "audit:list_", "the last audit records"),
+                    "verify": Leaf(HERE + "audit:verify", "whether any was changed since it was written"),
+                },
+            ),
         },
     ),
     Section(

@@ -139,7 +139,7 @@ class Changing:
         if before is not None:
             config = node.config
             node.routes.timeout = config.timeouts.request
-            node.door.local, node.door.operators = config.access.local, config.access.operator
+            node.door.admit(config.access)
             node.routes.swap()
             node.system.cast(FILES, "look")
 

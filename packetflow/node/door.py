@@ -19,13 +19,14 @@ from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
 from packetflow.capabilities.elsewhere import type_name_of
 from packetflow.node.admission import Admission
-from packetflow.node.deadlines import Interrupt
-from packetflow.node.detours import described
+from packetflow.node.effects import Effects
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.interrupts import Interrupt, described
 from packetflow.node.open_stream import FOREIGN
 from packetflow.node.outside_requests import OutsideRequests
 from packetflow.node.plans import Plans
 from packetflow.node.routes import RESOLVE, InJob, Nowhere, Refused, Route, Routes
+from packetflow.node.rules import authorise
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.telemetry.logs import CURRENT
@@ -47,7 +48,14 @@ class Door(Plans):
     """Passes requests. limit: how many may be in flight at once on the node; queue: how many more may wait for room."""
 
     def __init__(
-        self, routes: Routes, clock: Clock, traces: Traces, *, limit: int = 1024, queue: int = 256
+        self,
+        routes: Routes,
+        clock: Clock,
+        traces: Traces,
+        *,
+        limit: int = 1024,
+        queue: int = 256,
+        effects: Effects | None = None,
     ) -> None:
         super().__init__(routes, clock)
         self.routes = routes
@@ -55,9 +63,13 @@ class Door(Plans):
         self.admission = Admission(limit, queue, self.in_flight)
         self.counters: dict[str, int] = {}
         self.idempotency = Idempotency(clock)
-        # Capability patterns of who comes by a door, and of the operator.
+        self.effects = effects if effects is not None else Effects(clock, self.log)
+        routes.compile_effects, routes.mask = self.effects.compile, self.effects.mask
+        # Capability patterns and roles of who comes by a door, and of the operator.
         self.local: tuple[str, ...] = ("*",)
         self.operators: tuple[str, ...] = ("*", "system.*")
+        self.local_roles: tuple[str, ...] = ()
+        self.operator_roles: tuple[str, ...] = ()
         self.refused = 0
         self.open = True
         self.outside = OutsideRequests(self)
@@ -131,6 +143,8 @@ class Door(Plans):
         token = CURRENT.set(call)
         error: RequestError | None = route.refusal
         value: Any = None
+        fields: Any = None
+        settled = False  # whether the effects have been done
         foreign: BaseException | None = None
         responses = route.responses
         try:
@@ -140,6 +154,8 @@ class Door(Plans):
                 if payload.__class__ is not dict:
                     payload = self._mapping(route, payload)
                 fields = route.validate_input(payload)[1]
+                if route.rule is not None:
+                    authorise(self.log, call, route, fields)
                 stamp(clock())
                 answered = False
                 plan: object | None = None
@@ -180,9 +196,14 @@ class Door(Plans):
                 if value.__class__ is not route.returns:
                     value = route.validate_output(value)
                 stamp(clock())
-                if route.effects and not answered:
-                    self.apply_effects(call, route, value)
-                    stamp(clock())
+                effects = route.effects
+                if effects is not None:
+                    # What a module or a cache answered is for the effects that are for every answer.
+                    answered = answered or (call.stages is not route.stages and not call.began)
+                    if effects.every or not answered:
+                        settled = True
+                        effects.succeeded(call, fields, value, answered)
+                        stamp(clock())
                 if call.stages is not route.stages:
                     responses = self.responses_entered(call)
             except Exception as failure:
@@ -198,6 +219,8 @@ class Door(Plans):
             if error is not None:
                 value = None
                 set_field(call, "error", error)
+                if not settled:
+                    self.settle_failure(call, fields, error)
                 responses = self.responses_entered(call)
             response = Response(value, error, call)
             if responses:
@@ -384,7 +407,7 @@ class Door(Plans):
     @staticmethod
     def invalid_input(route: Route, failure: ValidationError) -> ValidationFailed:
         """`validation_failed`, with a path and the reason of each fault."""
-        faults = faults_of(failure)
+        faults = faults_of(failure, route.mask)
         first = f"{faults[0]['path']} {faults[0]['message']}" if faults[0]["path"] else faults[0]["message"]
         count = failure.error_count()
         more = f" (and {count - 1} more)" if count > 1 else ""
@@ -417,28 +440,19 @@ class Door(Plans):
         )
         return ExecutionFailed(f"{route.id} failed: {name}", {"capability": route.id, "type": name})
 
-    def apply_effects(self, call: Context, route: Route, value: Any) -> None:
-        """Run the declared effects in order; one that fails is noted and logged, and the answer stands.
-
-        Of an answer from the cache only those that are for every answer.
-        """
-        cached = call.stages is not route.stages and not call.began
-        for effect in route.effects:
-            if cached and not effect.on_every_answer:
-                continue
-            try:
-                effect.apply(call, value)
-            except Exception as failure:
-                self.note(call, "crashed", f"effect {effect.name}: {failure!r}")
-                self.log.error("effect failed", trace=call.id[:8], effect=effect.name, exc_info=failure)
+    def admit(self, access: Any) -> None:
+        """Take on the `[access]` section of a configuration, for sessions that are opened from now on."""
+        self.local, self.local_roles = access.local, access.local_roles
+        self.operators, self.operator_roles = access.operator, access.operator_roles
 
     def open_session(self, door: str, peer: str, operator: bool = False) -> Session:
         """A session for a connection. There is no authentication yet: a door that is open lets everybody in."""
         if operator:
-            return Session(
-                "operator", self.routes.grants(self.operators, operator=True), door=door, peer=peer
-            )
-        return Session("anonymous", self.routes.grants(self.local), door=door, peer=peer)
+            grants = self.routes.grants(self.operators, True, self.operator_roles)
+            return Session("operator", grants, door=door, peer=peer)
+        return Session(
+            "anonymous", self.routes.grants(self.local, False, self.local_roles), door=door, peer=peer
+        )
 
     def active(self) -> Iterator[Context]:
         """Every request under way, the outer ones of nested ones too, and the streams that nobody reads at this moment."""

@@ -9,9 +9,11 @@ from packetflow.intelligence.gate import DISABLED, QUARANTINED, RESTARTING, RUNN
 from packetflow.node.load import summed
 from packetflow.node.system import shapes
 from packetflow.otp import WorkerInfo
+from packetflow.telemetry.metrics import merged as merged_metrics
 from packetflow.telemetry.traces import quantile
 
 WORST = (QUARANTINED, RESTARTING, RUNNING, DISABLED)  # a state that is not here is shown before all
+CHANNEL_COUNTS = ("waiting", "sent", "failed", "dropped", "retried")
 COUNTS = ("handled", "changed", "rejected", "errors", "restarts")
 
 Times = Mapping[str, list[float]]
@@ -124,7 +126,33 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
                 "blocked": hub["blocked"] + stats["hub"]["blocked"],
                 "broken": hub["broken"] + stats["hub"]["broken"],
             }
+    if "effects" in mine:
+        effects = [stats["effects"] for stats in told.values() if not isinstance(stats, Exception)]
+        merged["effects"] = _merged_effects(mine["effects"], effects)
+    if "metrics" in mine:
+        others = {id: stats["metrics"] for id, stats in told.items() if not isinstance(stats, Exception)}
+        merged["metrics"] = merged_metrics(mine["metrics"], others)  # type: ignore[typeddict-item, arg-type]
     missing = [id for id, stats in told.items() if isinstance(stats, Exception)]
     if missing:
         merged["missing"] = missing
     return merged
+
+
+def _merged_effects(
+    mine: shapes.EffectFigures, others: Iterable[shapes.EffectFigures]
+) -> shapes.EffectFigures:
+    """What the effects of all processes came to. `written` and `lost` are of all: workers hand their records to the parent."""
+    audit = dict(mine["audit"])
+    channels = {row["channel"]: dict(row) for row in mine["channels"]}
+    topics = list(mine["topics"])
+    for figures in others:
+        for key in ("written", "lost", "late", "waiting"):
+            audit[key] += figures["audit"][key]
+        audit["trouble"] = audit["trouble"] or figures["audit"]["trouble"]
+        topics += figures["topics"]
+        for row in figures["channels"]:
+            known = channels.setdefault(row["channel"], {**row, **dict.fromkeys(CHANNEL_COUNTS, 0)})
+            for key in CHANNEL_COUNTS:
+                known[key] += row[key]
+            known["last_error"] = known["last_error"] or row["last_error"]
+    return {"audit": audit, "channels": list(channels.values()), "topics": topics}

@@ -12,18 +12,23 @@ import gevent
 from gevent.event import Event
 
 from packetflow._version import __version__
+from packetflow.capabilities.backends.backend import EffectBackend
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
 from packetflow.capabilities.definition import Capability
+from packetflow.capabilities.events import Event as TopicEvent
+from packetflow.capabilities.events import Subscription as TopicSubscription
 from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.module import Module
 from packetflow.intelligence.placement import Placed, Placement
 from packetflow.node import view
+from packetflow.node.auditing import AuditFiles, AuditTrail, audit_child, files_of
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
 from packetflow.node.catalogue_setting import catalogue_setting
 from packetflow.node.changing import Changing, FilesChanged, ModuleSwitch
+from packetflow.node.channels import effects_of
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
 from packetflow.node.coroutines import Coroutines
@@ -45,14 +50,14 @@ from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
-from packetflow.otp.errors import NoProcess
+from packetflow.otp.errors import CallFailed, NoProcess, PacketFlowError
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import OWN, Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, RequestError
+from packetflow.wire.errors import Cancelled, RequestError, Unavailable
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
@@ -77,7 +82,8 @@ class Node:
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
     pairs or Placements. without: names of modules to leave out, `all` for every one. watchdog: whether who holds the
     hub for longer than `timeouts.hub` is named and broken off; None: if the configuration sets that. log_stream: where
-    the log goes (standard error). disk: what its files are written by (the machine's own).
+    the log goes (standard error). disk: what its files are written by (the machine's own). effects: backends for effects
+    of kinds of your own.
     """
 
     # What the processes of a node with workers differ in (parent.py, worker.py).
@@ -97,6 +103,7 @@ class Node:
         watchdog: bool | None = None,
         log_stream: TextIO | None = None,
         disk: Disk | None = None,
+        effects: Mapping[str, EffectBackend] | None = None,
     ) -> None:
         self._own_folder = None
         if config is None:
@@ -117,18 +124,22 @@ class Node:
         )
         self.routes = Routes(settings.timeouts.request, ESCAPES)
         self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
+        self.trail = AuditTrail(self.clock, self.log)
+        self.audit_files: AuditFiles | None = None
+        self.effects = effects_of(settings, self.clock, self.log, self.trail, effects or {})
         self.door = self.door_class(
             self.routes,
             self.clock,
             self.traces,
             limit=settings.limits.in_flight_node,
             queue=settings.limits.queue,
+            effects=self.effects,
         )
-        self.stores = Stores(None, self.clock, self.log, settings.storage)
+        self.stores = Stores(None, self.clock, self.log, settings.storage, self.disk)
         self.door.idempotency = Idempotency(self.clock, lambda: self.stores.keys)
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
-        self.door.local, self.door.operators = settings.access.local, settings.access.operator
+        self.door.admit(settings.access)
         self.jobs = Jobs(
             self.door,
             self.clock,
@@ -197,6 +208,12 @@ class Node:
         """Whether `start` has come to its end."""
         return self._started is not None
 
+    def audit_process(self) -> ChildSpec:
+        """The process that keeps the audit records."""
+        self.audit_files = files_of(self.config, self.clock, self.log)
+        self.trail.commit, self.trail.keep = self.audit_files.commit, self.audit_files.keep
+        return audit_child(self.trail, self.audit_files.close, self.config.timeouts.shutdown)
+
     def more_children(self) -> list[ChildSpec]:
         """What stands in the tree of this kind of node between the modules and the doors."""
         return []
@@ -236,9 +253,11 @@ class Node:
 
     def _end(self) -> None:
         try:
+            self.effects.topics.close()
             self.system.shutdown(self.config.timeouts.shutdown)
             self.coroutines.close()
         finally:
+            self.door.end_sweeping()
             self._hub_watch.stop()
         if self._own_folder is not None:
             self._own_folder.cleanup()
@@ -301,11 +320,18 @@ class Node:
     # ---- requests -------------------------------------------------------------------------------------------------------
 
     def session(
-        self, principal: str = "local", grants: Iterable[str] | None = None, tenant: str = ""
+        self,
+        principal: str = "local",
+        grants: Iterable[str] | None = None,
+        tenant: str = "",
+        roles: Iterable[str] | None = None,
     ) -> Session:
-        """A session for code in this process. grants: capability patterns, `[access] local` if None."""
-        patterns = self.config.access.local if grants is None else grants
-        return Session(principal, self.routes.grants(patterns), tenant=tenant)
+        """A session for code in this process. grants: capability patterns, `[access] local` if None; roles: for rules that
+        ask for some, `[access] local_roles` if None."""
+        access = self.config.access
+        patterns = access.local if grants is None else grants
+        rights = self.routes.grants(patterns, False, access.local_roles if roles is None else roles)
+        return Session(principal, rights, tenant=tenant)
 
     def open_session(self, door: str, peer: str, operator: bool = False) -> Session:
         """A session for a connection."""
@@ -346,6 +372,10 @@ class Node:
         self._file_faults = dict(faults)
         self.catalogue_changes.publish(before, catalogue)
 
+    def check_catalogue(self, catalogue: Catalogue) -> None:
+        """Whether the effects of a catalogue can be done here. Raises DefinitionError."""
+        self.effects.check(registered.definition for registered in catalogue)
+
     def swap_chain(self, chain: ModuleChain) -> None:
         """Put a chain in place."""
         self.routes.swap(chain=chain)
@@ -354,7 +384,12 @@ class Node:
         """The data folder is this node's now; what is stored in it."""
         self._data_folder = folder
         self.stores = Stores(
-            folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
+            folder.path,
+            self.clock,
+            self.log,
+            self.config.storage,
+            self.disk,
+            lasting=self._own_folder is None,
         )
         return self.stores
 
@@ -368,6 +403,31 @@ class Node:
         if self._data_folder is None:
             raise RuntimeError("the node has not been started")
         return self._data_folder
+
+    # ---- effects ----------------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self, topic: str, function: Callable[[TopicEvent], object], queue: int = 1_000
+    ) -> TopicSubscription:
+        """Have function(event) called for what `emit` publishes under a topic (`orders.*`), in order, one at a time, in a
+        greenlet of its own. queue: events that may wait; more are dropped and counted. `cancel()` ends it."""
+        self._home.check()
+        return self.effects.topics.subscribe(topic, function, queue)
+
+    def register_effect(self, kind: str, backend: EffectBackend) -> None:
+        """Have effects of a kind of your own done by a backend; before capabilities with such effects are registered.
+        Raises DefinitionError."""
+        self.effects.register(kind, backend)
+
+    def audit(self, limit: int = 100, **selected: Any) -> list[dict[str, Any]]:
+        """The newest audit records. selected: see `view.audit_filter`. Raises Unavailable."""
+        if self.audit_files is None:
+            raise Unavailable("the audit records are kept by another process of the node")
+        self.trail.flush(1.0)
+        try:
+            return self.audit_files.list(view.audit_filter(**selected), limit)
+        except PacketFlowError as error:
+            raise Unavailable(str(error)) from error
 
     # ---- modules and capabilities at run time ------------------------------------------------------------------------------
 
@@ -417,9 +477,13 @@ class Node:
         return self.catalogue_changes.subscribe(listener)
 
     def ask(self, name: str, request: Any) -> Any:
-        """Ask one of the registries (supervision.py names them); a refusal is raised."""
+        """Ask one of the registries (supervision.py names them); a refusal is raised, Unavailable if it is being started anew."""
         patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
-        good, answer = self.system.call(name, request, timeout=patience)
+        try:
+            good, answer = self.system.call(name, request, timeout=patience)
+        except CallFailed as error:
+            text = f"the registry of {'capabilities' if name == CAPABILITIES else 'modules'} has no answer: {error}"
+            raise Unavailable(text, retry_after=1.0) from error
         if not good:
             raise answer
         return answer
@@ -439,7 +503,11 @@ class Node:
         """Up and ready, or why not."""
         findings = view.file_findings(self._file_faults)
         if not self._stopping:
-            findings += [*view.module_findings(self.placed()), *self.stores.findings()]
+            findings += [
+                *view.module_findings(self.placed()),
+                *self.stores.findings(),
+                *view.effect_findings(self),
+            ]
         ready = self.door.open and self._started is not None
         return {
             "status": "draining" if self._stopping else "ill" if findings else "ok",
@@ -552,9 +620,10 @@ class Node:
 
     def stats(self) -> shapes.Stats:
         """Counts since the start."""
-        return view.stats_of(
+        stats = view.stats_of(
             self.door, self._hub_watch.counts(), self.compositions.circuits(), self.jobs.counts()
         )
+        return {**stats, "effects": view.effects_of(self)}
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The last requests from outside, the newest first, a row each."""

@@ -18,8 +18,7 @@ from packetflow.capabilities.context import Context, set_field
 from packetflow.intelligence.answers import Change, Continue, Reject
 from packetflow.intelligence.chain import Hook, Hooks
 from packetflow.intelligence.gate import Gate
-from packetflow.node.deadlines import Interrupt
-from packetflow.node.detours import described
+from packetflow.node.interrupts import Interrupt, described
 from packetflow.node.routes import STREAM, Stage, StreamRoute
 from packetflow.otp.threads import get_ident
 from packetflow.telemetry.logs import CURRENT

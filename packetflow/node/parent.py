@@ -38,7 +38,7 @@ from packetflow.otp import (
     reserve_port,
 )
 from packetflow.otp import stop as stop_process
-from packetflow.otp.errors import CallTimeout
+from packetflow.otp.errors import CallTimeout, PacketFlowError
 from packetflow.security.access import Session
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
@@ -197,10 +197,9 @@ class ParentNode(Node):
                     "enabled": {one.name: one.placement.enabled for one in self.placed()},
                 }
             case ("request", str(capability), payload, caller, told, intent):
-                principal, patterns, tenant, door, peer = caller
-                session = Session(
-                    principal, self.routes.grants(patterns), tenant=tenant, door=door, peer=f"{peer} by {id}"
-                )
+                principal, patterns, tenant, door, peer, roles = caller
+                rights = self.routes.grants(patterns, False, roles)
+                session = Session(principal, rights, tenant=tenant, door=door, peer=f"{peer} by {id}")
                 response = self.door.request(capability, payload, session, Metadata(*told), intent)
                 value, error = b"", response.error
                 if error is None:
@@ -216,12 +215,24 @@ class ParentNode(Node):
                     "duration": 0.0 if response.trace is None else response.trace.duration,
                     "deprecated": None if response.trace is None else response.trace.deprecated,
                 }
+            case ("audit", list(records)):
+                return self._record(records)
         raise ValueError(f"the parent can't answer {request[0]!r}")
 
     def _cancel(self, answering: gevent.Greenlet[..., Any]) -> None:
         """A worker gave a request up, or is gone: the request ends here as it would have ended there."""
         if not self.door.cancel(answering, Cancelled("cancelled by the caller")):
             answering.kill(block=False)
+
+    def _record(self, records: list[dict[str, Any]]) -> str | None:
+        """Write a worker's audit records. Why they could not be, None if they are on the disk."""
+        if self.audit_files is None:
+            return "the node's parent has not been started"
+        try:
+            self.audit_files.commit(records)
+        except PacketFlowError as error:
+            return str(error)
+        return None
 
     @contextmanager
     def nobody_joins(self, patience: float) -> Iterator[None]:

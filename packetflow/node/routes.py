@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from packetflow.capabilities.authorisation import Allowed, Denied, Rule
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.context import Call, set_field
 from packetflow.intelligence.chain import Hooks, ModuleChain
 from packetflow.intelligence.gate import Gate
 from packetflow.node.system.shapes import JobStarted
 from packetflow.security.access import Grants
+from packetflow.telemetry.masking import NOTHING, Mask
 from packetflow.wire.errors import Forbidden, NotFound, Rejected, RequestError, Unavailable, ValidationFailed
 from packetflow.wire.stream import Stream
 
@@ -37,6 +39,8 @@ CONTRACT_IN = Stage("contract in", "contract")
 CONTRACT_OUT = Stage("contract out", "contract")
 EFFECTS = Stage("effects", "effects")
 STREAM = Stage("stream", "stream")
+# What is required before a capability runs could not be written down, so it did not run.
+INTENT = Stage("intent", "intent")
 CACHE = Stage("cache", "cache")
 START_JOB = Stage("start job", "job")
 
@@ -67,6 +71,7 @@ class Route:
         "hit_stages",
         "id",
         "invoke",
+        "mask",
         "plans",
         "refusal",
         "registered",
@@ -74,6 +79,7 @@ class Route:
         "responses",
         "retired",
         "returns",
+        "rule",
         "stages",
         "timeout",
         "validate_input",
@@ -87,6 +93,9 @@ class Route:
         hooks: tuple[Hooks, Hooks, Hooks],
         timeout: float,
         refusal: RequestError | None,
+        rule: Rule | None = None,
+        effects: Any = None,
+        mask: Mask = NOTHING,
     ) -> None:
         definition = registered.definition
         contract = definition.contract
@@ -94,11 +103,18 @@ class Route:
         self.id = definition.id
         self.version = definition.version
         self.refusal = refusal
-        self.invoke: Callable[..., Any] = registered.invoke
+        # What must be asked of each request; None where the caller's rights and roles settle it.
+        self.rule = rule
+        # What nobody may read in traces.
+        self.mask = mask | contract.mask
+        # A RouteEffects, or None.
+        self.effects = effects
+        self.invoke: Callable[..., Any] = (
+            registered.invoke if effects is None else effects.guarding(registered.invoke)
+        )
         self.validate_input = contract.validate_input
         self.validate_output = contract.validate_output
         self.returns = contract.returns
-        self.effects = definition.effects
         self.requests, self.plans, self.responses = hooks
         self.timeout = definition.timeout or timeout
         run = Stage(f"{definition.id}@{definition.version}", "run")
@@ -108,7 +124,7 @@ class Route:
             *(Stage(gate.name, "request", gate) for gate, _ in self.requests),
             run,
             CONTRACT_OUT,
-            *((EFFECTS,) if self.effects else ()),
+            *((EFFECTS,) if effects is not None else ()),
             *(Stage(gate.name, "response", gate) for gate, _ in self.responses),
         )
         # The same where the answer comes from the capability's cache.
@@ -155,7 +171,6 @@ class StartRoute(Route):
         self.validate_input = checked
         self.validate_output = STARTED.validator.validate_python
         self.returns = None
-        self.effects = ()
         self.timeout = timeout
         self.invoke = lambda payload, context: start(registered, payload, context)
         self.stages = (RESOLVE, CONTRACT_IN, START_JOB, CONTRACT_OUT)
@@ -177,8 +192,13 @@ class StreamRoute(Route):
         refusal: RequestError | None,
         items: Hooks,
         blind: tuple[Gate, ...],
+        rule: Rule | None = None,
+        effects: Any = None,
+        mask: Mask = NOTHING,
     ) -> None:
-        super().__init__(registered, hooks, timeout, refusal)
+        super().__init__(registered, hooks, timeout, refusal, rule, effects, mask)
+        if effects is not None:
+            self.effects = effects.at_the_end()
         self.items = items
         self.blind = blind
         self.stages = (*self.stages, STREAM)
@@ -188,6 +208,8 @@ class StreamRoute(Route):
 
     def _open(self, fields: dict[str, Any], call: Any) -> Stream:
         self._refuse(call)
+        if self.effects is not None:
+            self.effects.begin(call, fields)
         stream: Stream = call.door.open_stream(call, self.registered.invoke(fields, call))
         return stream
 
@@ -237,6 +259,11 @@ class Nowhere:
         self.id, _, self.version = capability[:SHOWN].partition("@")
 
 
+def forbidden(capability: str, words: str, **details: str) -> Forbidden:
+    """The refusal by a capability's rule: which one, and nothing of the payload."""
+    return Forbidden(f"{capability} needs {words}", {"capability": capability, "rule": words, **details})
+
+
 class Routes:
     """Compiles routes from the catalogue and the chain, both swapped in one assignment, and keeps the counts of retired ones."""
 
@@ -246,18 +273,21 @@ class Routes:
         self.escapes = escapes
         self.catalogue = Catalogue()
         self.chain = ModuleChain()
+        # Makes what runs the effects of a capability that has some.
+        self.compile_effects: Callable[[Registered], Any] | None = None
+        self.mask: Mask = NOTHING
         # What a background capability answers, and who is told when a job's capability is entered.
         self.start_job: Callable[[Registered, Any, Any], JobStarted] = nobody_keeps_jobs
         self.job_entered: Callable[[Any], None] = lambda context: None
-        self._grants: dict[tuple[frozenset[str], bool], Grants] = {}
+        self._grants: dict[tuple[frozenset[str], bool, frozenset[str]], Grants] = {}
         self._live: list[Route] = []
 
-    def grants(self, patterns: Iterable[str], operator: bool = False) -> Grants:
-        """The grants of these patterns: one object for all sessions of the same rights."""
-        key = (frozenset(patterns), operator)
+    def grants(self, patterns: Iterable[str], operator: bool = False, roles: Iterable[str] = ()) -> Grants:
+        """The grants of these patterns and roles: one object for all sessions of the same rights."""
+        key = (frozenset(patterns), operator, frozenset(roles))
         found = self._grants.get(key)
         if found is None:
-            found = self._grants[key] = Grants(patterns, operator)
+            found = self._grants[key] = Grants(*key)
         return found
 
     def swap(self, *, catalogue: Catalogue | None = None, chain: ModuleChain | None = None) -> None:
@@ -301,6 +331,9 @@ class Routes:
         refusal: RequestError | None = None
         if not grants.allow(definition.id):
             refusal = Forbidden(f"{definition.id} is not granted to you", {"capability": definition.id})
+        rule = None if definition.authorize is None else definition.authorize.for_roles(grants.roles)
+        if isinstance(rule, Denied) and refusal is None:
+            refusal = forbidden(definition.id, rule.words)
         if definition.streams and isinstance(given, InJob):
             fault = {
                 "path": "capability",
@@ -312,11 +345,17 @@ class Routes:
         escapes = grants.operator and definition.id in self.escapes
         chain = NO_MODULES if escapes else self.chain
         hooks = chain.hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
+        effects = None
+        if definition.effects and self.compile_effects is not None:
+            effects = self.compile_effects(registered)
+        asked = None if rule is None or isinstance(rule, Allowed | Denied) else rule
         if definition.streams:
             items, blind = chain.item_hooks(definition.id, definition.tags, nested=nested, bare=bare or ())
-            route: Route = StreamRoute(registered, hooks, self.timeout, refusal, items, blind)
+            route: Route = StreamRoute(
+                registered, hooks, self.timeout, refusal, items, blind, asked, effects, self.mask
+            )
         else:
-            route = Route(registered, hooks, self.timeout, refusal)
+            route = Route(registered, hooks, self.timeout, refusal, asked, effects, self.mask)
         if isinstance(given, InJob):
             self._make_job(route)
         return self._add(route, table, key)
@@ -344,15 +383,27 @@ class Routes:
 
     def _unknown(self, grants: Grants, name: str) -> NotFound:
         id, _, version = name.partition("@")
-        versions = [registered.definition.version for registered in self.catalogue.versions(id)]
-        if versions and grants.allow(id):
+        there = [one for one in self.catalogue.versions(id) if self._may_know(grants, one)]
+        versions = [registered.definition.version for registered in there]
+        if versions:
             return NotFound(
                 f"{id} has no version {version!r}; there is {', '.join(versions)}",
                 {"capability": id, "versions": versions},
             )
-        nearest = self.catalogue.nearest(id, grants.allow)
+        nearest = self.catalogue.nearest(
+            id, lambda known: any(self._may_know(grants, one) for one in self.catalogue.versions(known))
+        )
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         return NotFound(f"no capability {id!r}{hint}", {"capability": id, "nearest": nearest})
+
+    @staticmethod
+    def _may_know(grants: Grants, registered: Registered) -> bool:
+        definition = registered.definition
+        if not grants.allow(definition.id):
+            return False
+        return definition.authorize is None or not isinstance(
+            definition.authorize.for_roles(grants.roles), Denied
+        )
 
     def fold(self, route: Route) -> None:
         """Move a retired route's counts to where they are kept."""

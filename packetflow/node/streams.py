@@ -104,6 +104,8 @@ class Streams(Detours):
         if making.open:
             call.stamps.append(self.monotonic())
             self.note(call, "streamed", making.facts(), back=1)
+            if call.route.effects is not None:
+                call.route.effects.ended(call, making.facts(), making.error)
             if making.error is not None:
                 self._count_failure(call, making.error)
         making.release()

@@ -4,6 +4,8 @@ Node                          one_for_one
 ├─ telemetry                  its loss costs log lines of the runtime, nothing else
 ├─ storage                    holds the data folder and what is stored in it
 ├─ publisher                  gives the outbox's events to who subscribed
+├─ audit                      writes audit records
+├─ notices                    one_for_one: a channel each, and the effects that are done after the answer
 └─ core                       rest_for_one
    ├─ capabilities            the registry: what is served
    ├─ intelligence            one_for_all
@@ -23,6 +25,7 @@ from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.intelligence.loader import shipped
 from packetflow.intelligence.registry import ModuleRegistry, Surroundings
 from packetflow.node.capability_files import CapabilityFiles
+from packetflow.node.channels import channel_processes
 from packetflow.node.durable import DurableRuns
 from packetflow.node.listeners import listeners
 from packetflow.node.parts import Storage, Telemetry
@@ -81,6 +84,10 @@ def start_tree(node: Node) -> Ref:
             [
                 ChildSpec(Telemetry, node.log, id="telemetry"),
                 *([storage, publisher] if node.holds_folder else []),
+                node.audit_process(),
+                channel_processes(
+                    [*node.effects.channels.values(), node.effects.deferred], timeouts.shutdown
+                ),
                 Supervisor.child(core, id="core", strategy="rest_for_one"),
             ],
             name=name,
@@ -109,6 +116,7 @@ def _capabilities(node: Node) -> ChildSpec:
         node.swap_catalogue,
         node.settle_in,
         node.log,
+        node.check_catalogue,
         id=CAPABILITIES,
         name=CAPABILITIES,
         start_timeout=node.config.timeouts.start * (1 + node.blueprint.parts),

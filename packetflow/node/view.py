@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from packetflow.capabilities.authorisation import Rule
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.contract import DIALECT
 from packetflow.intelligence.gate import QUARANTINED, RUNNING
@@ -15,6 +18,7 @@ from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
 from packetflow.node.config.show import nested
 from packetflow.node.load import health_of, load_of
 from packetflow.node.routes import STARTED
+from packetflow.node.rules import visible
 from packetflow.node.system import shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
@@ -23,21 +27,25 @@ from packetflow.wire.errors import NotFound, Rejected, RequestError, ValidationF
 
 if TYPE_CHECKING:
     from packetflow.node.door import Door
+    from packetflow.node.node import Node
 
 
 STARTED_SCHEMA = {"$schema": DIALECT, **STARTED.json_schema(mode="serialization")}
 
 
-def capability_row(registered: Registered) -> shapes.CatalogueRow:
-    """A capability in one line."""
+def capability_row(registered: Registered, rule: Rule | None = None) -> shapes.CatalogueRow:
+    """A capability in one line. rule: what is left to ask of each request."""
     definition = registered.definition
-    return {
+    row: shapes.CatalogueRow = {
         "id": definition.id,
         "version": definition.version,
         "intent": definition.intent,
         "tags": list(definition.tags),
         "deprecated": definition.deprecated,
     }
+    if rule is not None:
+        row["conditional"] = True
+    return row
 
 
 def catalogue_for(
@@ -50,19 +58,26 @@ def catalogue_for(
 ) -> shapes.Catalogue:
     """What this caller may call: the same rights decide here and at the call."""
     found = door.routes.catalogue.search(words, tag, requires, provides)
-    return {"capabilities": [capability_row(one) for one in found if session.grants.allow(one.definition.id)]}
+    rows = []
+    for one in found:
+        there, rule = visible(session, one)
+        if there:
+            rows.append(capability_row(one, rule))
+    return {"capabilities": rows}
 
 
 def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDetail | None:
     """One capability in full; None if there is none that this caller may call."""
     registered = door.routes.catalogue.find(name)
-    if registered is None or not session.grants.allow(registered.definition.id):
+    there, rule = (False, None) if registered is None else visible(session, registered)
+    if registered is None or not there:
         return None
     definition = registered.definition
     contract = definition.contract
     load = load_of(door, registered)
     shown: Any = {
-        **capability_row(registered),
+        **capability_row(registered, rule),
+        "authorize": None if definition.authorize is None else definition.authorize.words,
         "versions": [one.definition.version for one in door.routes.catalogue.versions(definition.id)],
         "description": definition.description,
         "owner": definition.owner,
@@ -110,7 +125,8 @@ def stats_of(
         "refused": door.refused,
         "in_flight": len(door.in_flight) + sum(stream.is_idle for stream in list(door.streams.values())),
         "by_capability": by_capability,
-        "counters": dict(door.counters),
+        "counters": {**door.counters, **door.effects.metrics.totals()},
+        "metrics": door.effects.metrics.as_data(),  # type: ignore[typeddict-item]  # plain data of that shape
         "pools": pools_of(door.routes.catalogue),
         "jobs": jobs,
         "hub": hub,
@@ -136,6 +152,76 @@ def live_config(config: NodeConfig, loaded: LoadedConfig | None) -> shapes.Confi
         "origins": dict(loaded.origins),
         "file": str(loaded.file) if loaded.file else None,
     }
+
+
+def effects_of(node: Node) -> shapes.EffectFigures:
+    """How effects that leave the request fare."""
+    effects = node.effects
+    lines = [channel.as_data() for channel in effects.channels.values()]
+    if effects.deferred.sent or effects.deferred.failed or effects.deferred.dropped or len(effects.deferred):
+        lines.append(effects.deferred.as_data())
+    topics = [
+        {"topic": one.pattern, "delivered": one.delivered, "failed": one.failed, "dropped": one.dropped}
+        for one in effects.topics
+    ]
+    return {"audit": node.trail.as_data(), "channels": lines, "topics": topics}
+
+
+def effect_findings(node: Node) -> list[shapes.Finding]:
+    """What is wrong with audit records and notices, and what to do."""
+    findings: list[shapes.Finding] = []
+
+    def found(severity: Literal["warning", "error"], what: str, next: str) -> None:
+        findings.append({"severity": severity, "what": what, "next": next})
+
+    trail, files = node.trail, node.audit_files
+    if trail.trouble is not None:
+        lost = f", {trail.lost} lost" if trail.lost else ""
+        found("error", f"audit records can't be written: {trail.trouble}{lost}", "packetflow doctor")
+    for what in files.findings if files is not None else ():
+        found("error", what, "packetflow audit verify")
+    if node.effects.unfinished:
+        what = f"{node.effects.unfinished} outcomes of required effects were not written; their intents show as open"
+        found("warning", what, "packetflow audit verify")
+    for channel in node.effects.channels.values():
+        if channel.failing:
+            what = f"channel {channel.name} does not deliver: {channel.last_error}; {len(channel)} wait"
+            found("warning", what, "packetflow logs")
+    return findings
+
+
+def audit_filter(
+    *,
+    since: str | None = None,
+    principal: str | None = None,
+    capability: str | None = None,
+    outcome: str | None = None,
+    trace: str | None = None,
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Selects audit records. since: RFC 3339 in UTC; principal, capability: patterns; outcome: `ok`, or an error's code;
+    trace: the first letters of its id. Raises ValidationFailed for a time that is none."""
+    if since is not None:
+        try:
+            begin = datetime.fromisoformat(since)
+        except ValueError:
+            message = f"since {since!r} is no time; expected RFC 3339, such as 2026-01-31T12:00:00Z"
+            raise ValidationFailed(
+                message, {"faults": [{"path": "since", "message": "is no time"}]}
+            ) from None
+        begin = begin if begin.tzinfo is not None else begin.replace(tzinfo=UTC)
+        since = begin.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def select(record: Mapping[str, Any]) -> bool:
+        id = str(record.get("capability", "")).partition("@")[0]
+        return (
+            (since is None or str(record.get("time", "")) >= since)
+            and (principal is None or fnmatch.fnmatchcase(str(record.get("principal", "")), principal))
+            and (capability is None or fnmatch.fnmatchcase(id, capability))
+            and (outcome is None or record.get("outcome") == outcome)
+            and (trace is None or str(record.get("trace", "")).startswith(trace))
+        )
+
+    return select
 
 
 def pools_of(catalogue: Catalogue) -> dict[str, shapes.PoolFigures]:

@@ -17,6 +17,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from packetflow.capabilities.catalogue import Registered
 from packetflow.capabilities.context import Context
 from packetflow.node import view
+from packetflow.node.auditing import Records, Unrecorded, audit_child
 from packetflow.node.blueprint import Blueprint
 from packetflow.node.changing import Change, Reconfiguration
 from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
@@ -27,6 +28,7 @@ from packetflow.node.node import Node
 from packetflow.node.reloading import faults_of
 from packetflow.node.routes import InJob
 from packetflow.node.system import shapes
+from packetflow.otp import ChildSpec
 from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.workers.process import WorkerContext
 from packetflow.security.access import Session
@@ -41,6 +43,7 @@ TRUSTED = Limits(
     1 << 30, 1 << 30, 1000, 1 << 30, 1 << 30
 )  # of what the parent answers: its callers' limits are at its doors
 GRACE = 1.0  # seconds beyond a request's own time that the parent has for its answer
+PATIENCE = 10.0  # seconds that the parent has to write audit records
 LAST = 1.0  # seconds for the last answers to the parent at the end
 
 
@@ -127,6 +130,7 @@ class WorkerDoor(Door):
             session.tenant,
             session.door,
             session.peer,
+            sorted(session.roles),
         )
         told = (seconds, metadata.idempotency_key, metadata.traceparent)
         request = ("request", capability, None if payload is None else dict(payload), caller, told, intent)
@@ -178,6 +182,7 @@ class WorkerNode(Node):
     door_class = WorkerDoor
 
     def __init__(self, worker: WorkerContext, index: int, given: Mapping[str, Any]) -> None:
+        self._worker = worker
         self._count = int(given["count"])
         self._ports = dict(given["ports"])
         self._without = given["without"]
@@ -192,6 +197,19 @@ class WorkerNode(Node):
 
     def _shared(self, loaded: LoadedConfig) -> LoadedConfig:
         return dataclasses.replace(loaded, config=share(loaded.config, self._count, self._ports))
+
+    def audit_process(self) -> ChildSpec:
+        """The process that hands this worker's audit records to the parent, which writes them."""
+        self.trail.commit = self._hand_over
+        return audit_child(self.trail, lambda seconds: None, self.config.timeouts.shutdown)
+
+    def _hand_over(self, group: Records) -> None:
+        try:
+            why = self._worker.call(("audit", [dict(record) for record in group]), PATIENCE)
+        except Exception as error:
+            raise Unrecorded(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unrecorded(why)
 
     def _start_job(self, registered: Registered, payload: Any, context: Context) -> shapes.JobStarted:
         """Jobs live in the parent: they outlive a worker, and all who ask see the same ones."""

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from packetflow.otp.clock import Clock
+from packetflow.telemetry.masking import HIDDEN
 
 OVERHEAD = 1_500  # bytes a trace takes by estimate, without what modules noted
 SHORTEST = 4  # letters of an id that are enough to ask for it
-HIDDEN = "***"
 OWN_FAULT = 500  # the least HTTP status of an error that is no fault of the caller's
 OWN = ("system.", "job.")  # the node's own capabilities, which nobody means by "the last requests"
 

@@ -15,6 +15,7 @@ from packetflow import Context, ResourceSettings, capability, resource
 from packetflow.capabilities.contract import Contract, faults_of
 from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.errors import DefinitionError
+from packetflow.telemetry.masking import Mask
 
 
 class Item(BaseModel):
@@ -88,7 +89,7 @@ def test_a_given_value_is_cut_and_a_secret_one_hidden() -> None:
     with pytest.raises(ValidationError) as caught:
         Contract(place).validate_input({"item": {"name": "box"}, "day": "x" * 5000})
     assert len(faults_of(caught.value)[0]["given"]) < 250
-    assert faults_of(caught.value, secret=frozenset({"day"}))[0]["given"] == "***"
+    assert faults_of(caught.value, Mask(["day"]))[0]["given"] == "***"
 
 
 def test_the_function_stays_a_plain_function() -> None:

@@ -54,6 +54,7 @@ NEEDS_NO_NODE = {
     "doctor",
     "init",
     "start",
+    "audit verify",
     "config check",
     "config show",
     "config schema",

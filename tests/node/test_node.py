@@ -66,7 +66,9 @@ def test_the_supervision_tree_has_the_shape_that_was_designed(project: Project, 
     tree = started().tree()
     core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]}, "files",
                      "runs", {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
-    assert [shape(child) for child in tree["children"]] == ["telemetry", "storage", "publisher", core]
+    assert [shape(child) for child in tree["children"]] == [
+        "telemetry", "storage", "publisher", "audit", {"notices": ["effects"]}, core,
+    ]  # fmt: skip
 
 
 def test_resources_close_and_modules_terminate_at_the_stop(project: Project) -> None:

@@ -74,7 +74,7 @@ def test_a_system_request_is_asked_as_its_caller_and_answered_with_the_parents_t
     assert (response.value, response.error) == ({"n": 1}, None)
     assert (response.trace_id, response.trace.duration) == ("4f2a", 0.25)
     ((request, timeout),) = parent.asked
-    caller = ("ana", ["a.*", "system.stats"], "acme", "tcp", "1.2.3.4:5")
+    caller = ("ana", ["a.*", "system.stats"], "acme", "tcp", "1.2.3.4:5", [])
     assert request == ("request", "system.stats", {"words": "x"}, caller, (2.0, None, None), None)
     assert timeout == 3.0
 

@@ -39,7 +39,10 @@ def our_threads() -> int:
     for frame in sys._current_frames().values():
         while frame.f_back is not None:
             frame = frame.f_back
-        count += "packetflow" in frame.f_code.co_filename and frame.f_code.co_name in ("serve", "_serve")
+        count += "packetflow/storage/" in frame.f_code.co_filename and frame.f_code.co_name in (
+            "serve",
+            "_serve",
+        )
     return count
 
 

@@ -105,6 +105,8 @@ def show_capability(out: Painter, one: Mapping[str, Any]) -> None:
         pairs.append(("timeout", seconds(one["timeout"])))
     if one.get("effects"):
         pairs.append(("effects", plain(one["effects"])))
+    if one.get("authorize"):
+        pairs.append(("needs", plain(one["authorize"])))
     if one.get("source"):
         pairs.append(("source", str(one["source"])))
     show_pairs(out, pairs)

@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from packetflow.documents.faults import KeyPath, nearest
+from packetflow.documents.faults import KeyPath
+from packetflow.node.config.effect_sections import AuditSection, ChannelEntry, EffectEntry, channel_faults
 from packetflow.node.config.fields import (
     KIB,
     MIB,
@@ -120,6 +121,13 @@ class AccessSection(Section):
     operator: Annotated[Words, Expect("a list of capability patterns", '["*", "system.*"]')] = Field(
         default=("*", "system.*"),
         description="Capability patterns for callers by the admin socket (the command line).",
+    )
+    local_roles: Annotated[Words, Expect("a list of roles", '["agent"]')] = Field(
+        default=(),
+        description="Roles of callers in process and by tcp and http, for capabilities with `authorize=roles(...)`.",
+    )
+    operator_roles: Annotated[Words, Expect("a list of roles", '["admin"]')] = Field(
+        default=("admin", "operator"), description="Roles of callers by the admin socket."
     )
 
 
@@ -349,6 +357,17 @@ class NodeConfig(Section):
     log: LogSection = Field(default=LogSection(), description="The log.")
     traces: TracesSection = Field(default=TracesSection(), description="Traces kept in memory.")
     storage: StorageSection = Field(default=StorageSection(), description="What is kept in the database.")
+    audit: AuditSection = Field(default=AuditSection(), description="Audit records.")
+    channels: Annotated[
+        tuple[ChannelEntry, ...],
+        BeforeValidator(listed),
+        Expect("tables under [[channels]]", '[[channels]] name = "ops"'),
+    ] = Field(default=(), description="Where notices go, one table each.")
+    effects: Annotated[
+        tuple[EffectEntry, ...],
+        BeforeValidator(listed),
+        Expect("tables under [[effects]]", '[[effects]] kind = "sms"'),
+    ] = Field(default=(), description="Backends for effects of kinds of your own, one table each.")
     jobs: JobsSection = Field(default=JobsSection(), description="Background calls.")
     catalogue: CatalogueSection = Field(
         default=CatalogueSection(), description="Capabilities beside those of `[[capabilities]]`."
@@ -401,6 +420,9 @@ class NodeConfig(Section):
             update={
                 "module_path": tuple(absolute(path) for path in self.module_path),
                 "node": self.node.model_copy(update={"data_folder": absolute(self.node.data_folder)}),
+                "audit": self.audit.model_copy(
+                    update={"anchor": absolute(self.audit.anchor) if self.audit.anchor else None}
+                ),
                 "catalogue": self.catalogue.model_copy(
                     update={
                         "files": tuple(absolute(path) for path in self.catalogue.files),
@@ -479,6 +501,18 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
                     "",
                     (other, "port"),
                 )
+    for index, entry in entries("channels"):
+        for key, wrong, expected in channel_faults(entry):
+            yield Contradiction(("channels", index, key), wrong, expected)
+    for table, key in (("channels", "name"), ("effects", "kind")):
+        names: dict[str, int] = {}
+        for index, entry in entries(table):
+            name = entry.get(key)
+            if isinstance(name, str) and names.setdefault(name, index) != index:
+                message = f'two {table} are called "{name}"'
+                yield Contradiction(
+                    (table, index, key), message, "a name of its own for each", "", (table, names[name], key)
+                )
     seen: dict[str, int] = {}
     for index, entry in entries("modules"):
         name = entry.get("name")
@@ -500,34 +534,6 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
                 "both path and module are given" if given else "neither path nor module is given",
                 'one of the two, for example path = "examples/support_desk/capabilities.py"',
             )
-
-
-def json_schema(section: str | None = None) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a whole configuration file, or of a section of it ("http", "modules", "modules.match").
-
-    Raises KeyError for a section that does not exist; its text offers the nearest.
-    """
-    model: type[BaseModel] = NodeConfig
-    for part in section.split(".") if section else ():
-        known = sections_of(model)
-        if part not in known:
-            word = nearest(part, known)
-            raise KeyError(
-                f"no section {section!r}" + (f", nearest {word}" if word else f", known: {', '.join(known)}")
-            )
-        model = known[part]
-    schema = model.model_json_schema(by_alias=True, mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def sections_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """The parts of a model that are models themselves (or lists of them), by key."""
-    found = {}
-    for name, info in model.model_fields.items():
-        kind = model_in(info.annotation)
-        if kind is not None:
-            found[info.alias or name] = kind
-    return found
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:

@@ -440,7 +440,8 @@ class _Loading:
         config = None
         found: list[Fault] = []
         try:
-            config = NodeConfig.model_validate(copy.deepcopy(layers.values))
+            known = {"folder": folder, "environment": self.environment}
+            config = NodeConfig.model_validate(copy.deepcopy(layers.values), context=known)
         except ValidationError as error:
             found += validation_faults(error, NodeConfig, layers)
         told |= {fault.key for fault in found}
@@ -459,6 +460,7 @@ class _Loading:
 
     def _with_secrets(self, config: NodeConfig, folder: Path) -> NodeConfig:
         """Capabilities' configs have no schema: what looks like a secret's reference becomes one here."""
+        self.faults += _secret_faults(config.channels, self.layers, ("channels",))
         entries = []
         for index, entry in enumerate(config.capabilities):
             prefix: KeyPath = ("capabilities", index, "config")

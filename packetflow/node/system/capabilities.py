@@ -10,6 +10,7 @@ from pydantic import Field
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.capabilities.definition import capability as declare
+from packetflow.capabilities.effects import audit
 from packetflow.node.jobs import Jobs
 from packetflow.node.system import shapes
 from packetflow.node.system.jobs import job_functions
@@ -92,6 +93,9 @@ class View(Protocol):
 
     def trace(self, id: str) -> dict[str, Any]:
         """One request's way."""
+
+    def audit(self, limit: int = 100, **selected: Any) -> list[dict[str, Any]]:
+        """The newest audit records."""
 
 
 Name = Annotated[str, Field(description="The module's name in the chain.", max_length=64)]
@@ -213,31 +217,52 @@ def _tracing(node: View) -> list[Callable[..., Any]]:
         """The last requests, the newest first."""
         return {"traces": node.recent(limit)}
 
-    return [trace, traces]
+    @declare("system.audit", tags=["system"])
+    def audit(
+        limit: Annotated[int, Field(ge=1, le=10_000)] = 100,
+        since: Annotated[str | None, Field(description="RFC 3339 in UTC.", max_length=40)] = None,
+        principal: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        capability: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        outcome: Annotated[str | None, Field(description="`ok`, or an error's code.", max_length=40)] = None,
+        trace: Annotated[
+            str | None, Field(description="The first letters of a trace's id.", max_length=32)
+        ] = None,
+    ) -> shapes.AuditList:
+        """Audit records, the newest first: who did what, when, with what outcome."""
+        selected = {
+            "since": since,
+            "principal": principal,
+            "capability": capability,
+            "outcome": outcome,
+            "trace": trace,
+        }
+        return {"records": node.audit(limit, **selected)}  # type: ignore[typeddict-item]
+
+    return [trace, traces, audit]
 
 
 def _changing(node: View) -> list[Callable[..., Any]]:
-    @declare("system.module.enable", tags=["system"])
+    @declare("system.module.enable", tags=["system"], effects=[audit("standard")])
     def enable(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Put a disabled module back into the chain."""
         return node.change_module("enable", name, context.principal, dry_run)
 
-    @declare("system.module.disable", tags=["system"])
+    @declare("system.module.disable", tags=["system"], effects=[audit("standard")])
     def disable(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Take a module out of the chain; requests under way finish on it."""
         return node.change_module("disable", name, context.principal, dry_run)
 
-    @declare("system.module.reload", tags=["system"])
+    @declare("system.module.reload", tags=["system"], effects=[audit("standard")])
     def reload_module(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Load a module's code anew and put it in the old one's place."""
         return node.change_module("reload", name, context.principal, dry_run)
 
-    @declare("system.module.restart", tags=["system"])
+    @declare("system.module.restart", tags=["system"], effects=[audit("standard")])
     def restart(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Start a module anew from the code it has; brings a quarantined one back."""
         return node.change_module("restart", name, context.principal, dry_run)
 
-    @declare("system.capability.add", tags=["system"])
+    @declare("system.capability.add", tags=["system"], effects=[audit("standard")])
     def add_capabilities(
         name: Annotated[
             str,
@@ -249,7 +274,7 @@ def _changing(node: View) -> list[Callable[..., Any]]:
         """Serve the capabilities of a file too, now and after restarts; or one that was removed again."""
         return node.change_catalogue("add", name, context.principal, dry_run)
 
-    @declare("system.capability.remove", tags=["system"])
+    @declare("system.capability.remove", tags=["system"], effects=[audit("standard")])
     def remove_capability(
         name: Annotated[
             str,
@@ -263,12 +288,12 @@ def _changing(node: View) -> list[Callable[..., Any]]:
         """Serve a capability no more, now and after restarts; requests under way finish on it."""
         return node.change_catalogue("remove", name, context.principal, dry_run)
 
-    @declare("system.reload", tags=["system"])
+    @declare("system.reload", tags=["system"], effects=[audit("standard")])
     def reload(dry_run: DryRun = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""
         return node.reload(dry_run)
 
-    @declare("system.stop", tags=["system"])
+    @declare("system.stop", tags=["system"], effects=[audit("standard")])
     def stop(
         drain: Annotated[float | None, Field(ge=0, description="Seconds for what is in flight.")] = None,
         now: Annotated[bool, Field(description="Don't wait for what is in flight.")] = False,

@@ -108,13 +108,14 @@ class Status(TypedDict):
 
 
 class CatalogueRow(TypedDict):
-    """A capability in one line."""
+    """A capability in one line. conditional: whether the caller may call it depends on the payload too."""
 
     id: str
     version: str
     intent: str
     tags: list[str]
     deprecated: str | None
+    conditional: NotRequired[bool]
 
 
 class Catalogue(TypedDict):
@@ -172,7 +173,7 @@ class CapabilityDetail(TypedDict):
     """A capability in full. owner: who answers for it. health: ok, failing (most requests of the last minute failed by its own
     fault) or full (its pool refuses more). streams: it answers a stream; `provides` is each item's schema, and timeout an item's.
     timeout: None where a job may take as long as it takes. runs: greenlet, asyncio, threads or processes. result: of a background
-    capability, what its job comes to.
+    capability, what its job comes to. authorize: what its rule asks for, beside the right.
     """
 
     id: str
@@ -185,6 +186,8 @@ class CapabilityDetail(TypedDict):
     owner: str | None
     health: str
     streams: bool
+    conditional: NotRequired[bool]
+    authorize: NotRequired[str | None]
     timeout: float | None
     runs: str
     cached: bool
@@ -289,6 +292,58 @@ class Circuit(TypedDict):
     opened: int
 
 
+class MetricRow(TypedDict):
+    """A metric. series: of each set of labels its value, or count, sum and buckets ([bound, how many are not above it]).
+    dropped: label sets that came beyond the bound; they count under `other`.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    series: list[dict[str, Any]]
+    dropped: NotRequired[int]
+
+
+class EffectFigures(TypedDict):
+    """What effects did outside of requests: audit records written and lost, notices by channel, events by subscriber."""
+
+    audit: dict[str, Any]
+    channels: list[dict[str, Any]]
+    topics: list[dict[str, Any]]
+
+
+class AuditRecord(TypedDict):
+    """One audit record. event: request, intent, outcome, refused, recovered. n: its number; hash: of it and all before."""
+
+    n: int
+    time: str
+    event: str
+    hash: str
+    prev: str
+    principal: NotRequired[str]
+    tenant: NotRequired[str]
+    capability: NotRequired[str]
+    trace: NotRequired[str]
+    outcome: NotRequired[str]
+    answered: NotRequired[str]
+    rule: NotRequired[str]
+    module: NotRequired[str]
+    reason: NotRequired[str]
+    door: NotRequired[str]
+    peer: NotRequired[str]
+    parent: NotRequired[str]
+    duration: NotRequired[float]
+    payload: NotRequired[Any]
+    value: NotRequired[Any]
+    bytes: NotRequired[int]
+
+
+class AuditList(TypedDict):
+    """Audit records, the newest first."""
+
+    records: list[AuditRecord]
+
+
 class Stats(TypedDict):
     """Counts since the node's start. refused: requests that found no capability, or no room.
 
@@ -304,6 +359,8 @@ class Stats(TypedDict):
     pools: dict[str, PoolFigures]
     jobs: NotRequired[JobCounts]
     circuits: NotRequired[list[Circuit]]
+    metrics: NotRequired[list[MetricRow]]
+    effects: NotRequired[EffectFigures]
     hub: NotRequired[Hub]
     missing: NotRequired[list[str]]
 
