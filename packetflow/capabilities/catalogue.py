@@ -93,7 +93,12 @@ class Registered:
                 fields[context_name] = context
             if is_async_stream:
                 return AsyncItems(function(**fields), run_async)
-            return run_async(function(**fields)) if is_async else function(**fields)
+            if not is_async:
+                return function(**fields)
+            try:
+                return run_async(function(**fields))
+            finally:
+                context.door.outside.end(context)  # those that a task of its own still makes
 
         def run_plain(payload: dict[str, Any], context: Any) -> Any:
             return function(**payload)
@@ -123,9 +128,8 @@ class Registered:
             try:
                 return invoke(payload, context)
             finally:
-                context.door.from_threads.end(
-                    context
-                )  # those that the thread made, if nobody waits for it any more
+                # Those that the thread made, if nobody waits for it any more.
+                context.door.outside.end(context)
 
         return invoke_in_thread
 

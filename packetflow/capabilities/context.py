@@ -174,13 +174,16 @@ class Context(Call):
         """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child.
 
         The value of a streaming capability is a Stream, which ends with this request at the latest. progress: told how far
-        the request is; it must not block. From any thread.
+        the request is; it must not block. From any thread. Raises RuntimeError in a coroutine: see `request_async`.
         """
         door, metadata = self.door, Metadata(timeout=timeout, progress=progress)
+        outside = door.outside
         response: Response
-        if get_ident() != door.from_threads.thread:
-            response = door.from_threads.request(self, capability, payload, metadata)
+        if get_ident() != outside.thread:
+            response = outside.request(self, capability, payload, metadata)
         else:
+            if outside.loop is not None:
+                outside.check_wait()
             response = door.request(capability, payload, self.session, metadata, parent=self)
         return response
 
@@ -194,6 +197,34 @@ class Context(Call):
     ) -> Any:
         """Like `request`, but gives the value, or raises the error."""
         return self.request(capability, payload, timeout=timeout, progress=progress).unwrap()
+
+    async def request_async(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Like `request`, for a coroutine: the others go on meanwhile. If the coroutine is cancelled, so is the request.
+
+        The items of a stream are taken by `async for`.
+        """
+        metadata = Metadata(timeout=timeout, progress=progress)
+        response: Response = await self.door.outside.awaited(self, capability, payload, metadata)
+        return response
+
+    async def call_async(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Any:
+        """Like `request_async`, but gives the value, or raises the error."""
+        response = await self.request_async(capability, payload, timeout=timeout, progress=progress)
+        return response.unwrap()
 
     def behind(self) -> Context:
         """The same, for requests that go on when this one has been ended: what undoes a part of it. It has no deadline."""

@@ -17,6 +17,7 @@ from collections.abc import (
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticUndefined, SchemaValidator
 
@@ -79,7 +80,15 @@ class Contract:
                 )
             hint = hints[name]
             source = _resource_of(hint)
+            if Context in get_args(hint):
+                raise DefinitionError(
+                    f"{where}: parameter {name!r} is a Context among others; expected {name}: Context, which is always given"
+                )
             if hint is Context:
+                if self.context_name is not None:
+                    raise DefinitionError(
+                        f"{where}: {self.context_name!r} and {name!r} are both a Context; expected one"
+                    )
                 self.context_name = name
             elif source is not None:
                 self.resources[name] = source
@@ -100,7 +109,17 @@ class Contract:
             output: TypeAdapter[Any] = TypeAdapter(returned)
             self.provides = {"$schema": DIALECT, **output.json_schema(mode="serialization")}
         except PydanticUserError as error:
-            raise DefinitionError(f"{where}: {error.message}") from error
+            typed = {
+                **{f"parameter {one.name!r}": one.annotation for one in fields},
+                "what it returns": returned,
+            }
+            raise DefinitionError(f"{where}: {_blamed(typed)}{_told(error)}") from error
+        except NameError as error:  # a type that names one which is not there yet
+            raise DefinitionError(
+                f"{where}: {error}; expected types that can be looked up where they stand"
+            ) from error
+        for one in fields:
+            _check_default(one, where)
         self.validate_output: Callable[[Any], Any] = output.validator.validate_python
         self.mask = secret_fields(self.requires, self.provides)
         is_model = isinstance(returned, type) and issubclass(returned, BaseModel)
@@ -127,9 +146,41 @@ class Contract:
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise DefinitionError(
             f"{where}: {error}; expected types that can be looked up where they stand"
+        ) from error
+
+
+def _blamed(typed: Mapping[str, Any]) -> str:
+    """The one of these whose type pydantic does not take; empty if it is none of them alone."""
+    for name, hint in typed.items():
+        try:
+            TypeAdapter(hint).json_schema()
+        except PydanticUserError:
+            return f"{name}: "
+    return ""
+
+
+def _told(error: PydanticUserError) -> str:
+    if error.code == "schema-for-unknown-type":
+        what = error.message.partition(" schema for ")[2].partition(". Set ")[0]
+        return f"{what} is no type that can be checked; expected one that pydantic knows, such as str, list[int] or a dataclass"
+    return error.message.partition("\n")[0]
+
+
+def _check_default(field: inspect.Parameter, where: str) -> None:
+    """A default has to fit like any value: nobody checks it when it is used. Raises DefinitionError."""
+    default, hint = field.default, field.annotation
+    if default is inspect.Parameter.empty or isinstance(default, FieldInfo):
+        return
+    if type(default) is hint or (default is None and type(None) in get_args(hint)):
+        return  # the most of them, at no cost
+    try:
+        TypeAdapter(hint).validate_python(default)
+    except ValidationError as error:
+        raise DefinitionError(
+            f"{where}: the default {default!r} of parameter {field.name!r} does not fit: {faults_of(error)[0]['message']}"
         ) from error
 
 

@@ -44,7 +44,7 @@ class AuditTrail:
         self.written = self.lost = self.late = 0
         self.trouble: str | None = None
         self.commit: Callable[[Records], None] = _nowhere
-        self.keep: Callable[[], None] = _nothing
+        self.keep: Callable[[], bool] = _nothing
         self._clock = clock
         self._log = log
         self._queue = queue
@@ -78,12 +78,13 @@ class AuditTrail:
 
     def run(self) -> None:
         """Write for ever: the life of the trail's process."""
+        unsigned = True  # what its predecessor left
         while True:
             if not self._waiting:
                 self._filled.clear()
                 self._idle.set()
-                if not self._filled.wait(CHECKPOINT_SECONDS):
-                    self._keep()
+                if not self._filled.wait(CHECKPOINT_SECONDS if unsigned else None):
+                    unsigned = self._keep()
                     continue
             group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
             error: BaseException | None = Unrecorded("the node ended before the record was written")
@@ -94,7 +95,7 @@ class AuditTrail:
                 error = Unrecorded(str(failure))
             finally:
                 self._settle(group, error)
-            self._keep()
+            unsigned = self._keep()
 
     def _settle(
         self, group: list[tuple[Mapping[str, Any], AsyncResult[None] | None]], error: BaseException | None
@@ -119,11 +120,12 @@ class AuditTrail:
         self.trouble = why
         self.lost += count
 
-    def _keep(self) -> None:
+    def _keep(self) -> bool:
         try:
-            self.keep()
+            return self.keep()
         except PacketFlowError as error:
             self._log.error("audit head not kept", error=str(error))
+            return True
 
     def flush(self, seconds: float) -> None:
         """Wait until all that was offered is written, or so many seconds."""
@@ -157,14 +159,17 @@ class AuditFiles:
         """Write records. Raises AuditLogError."""
         self._pool.run(self._append, group)
 
-    def keep(self) -> None:
-        """Sign the head where it is due. Raises AuditLogError."""
+    def keep(self) -> bool:
+        """Sign the head where it is due; whether one will be due later. Raises AuditLogError."""
         files = self._files
-        if files is not None and files.due:
+        if files is None:
+            return False
+        if files.due:
             try:
                 self._pool.run(files.checkpoint)
             finally:
                 self._tell(files)
+        return files.unsigned > 0
 
     def list(self, select: Callable[[Mapping[str, Any]], bool], limit: int) -> list[dict[str, Any]]:
         """The newest records that are selected. Raises AuditLogError."""
@@ -251,5 +256,6 @@ def _nowhere(records: Records) -> None:
     raise Unrecorded("the node has not been started")
 
 
-def _nothing() -> None:
+def _nothing() -> bool:
     """There is no head to sign."""
+    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from gevent import sleep, spawn
+from gevent import Greenlet, sleep, spawn
 from gevent.hub import get_hub
 from greenlet import greenlet
 
@@ -35,6 +35,7 @@ class Deadlines:
         self.streams: dict[Context, OpenStream] = {}
         self.unsettled: set[Context] = set()
         self.sweeping = False
+        self._sweeper: Greenlet[..., None] | None = None
         self.log = structlog.get_logger("packetflow")
         self._clock = clock
         self._interrupted: dict[Context, float] = {}
@@ -42,7 +43,14 @@ class Deadlines:
     def sweep(self) -> None:
         """Start the sweeper, which ends what overruns."""
         self.sweeping = True
-        spawn(self._sweep)
+        self._sweeper = spawn(self._sweep)
+
+    def end_sweeping(self) -> None:
+        """Nothing is under way any more: the sweeper must not outlive its thread, which would keep all that it knows."""
+        if self._sweeper is not None:
+            self._sweeper.kill()
+            self._sweeper = None
+            self.sweeping = False
 
     def _sweep(self) -> None:
         idle = 0

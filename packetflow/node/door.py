@@ -23,10 +23,10 @@ from packetflow.node.effects import Effects
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.interrupts import Interrupt, described
 from packetflow.node.open_stream import FOREIGN
+from packetflow.node.outside_requests import OutsideRequests
 from packetflow.node.plans import Plans
 from packetflow.node.routes import RESOLVE, InJob, Nowhere, Refused, Route, Routes
 from packetflow.node.rules import authorise
-from packetflow.node.thread_requests import ThreadRequests
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.telemetry.logs import CURRENT
@@ -72,7 +72,7 @@ class Door(Plans):
         self.operator_roles: tuple[str, ...] = ()
         self.refused = 0
         self.open = True
-        self.from_threads = ThreadRequests(self)
+        self.outside = OutsideRequests(self)
         self._monotonic = clock.monotonic
         chance = getattr(get_hub().loop, "chance", random.Random)  # a simulated loop has its own, by the seed
         self._number = chance().getrandbits

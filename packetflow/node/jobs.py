@@ -16,7 +16,7 @@ from packetflow.capabilities.catalogue import Registered
 from packetflow.capabilities.context import Context
 from packetflow.node.door import JOB, Door
 from packetflow.node.routes import InJob
-from packetflow.node.system import shapes
+from packetflow.node.system import job_shapes
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.telemetry.traces import SHORTEST
@@ -47,7 +47,7 @@ class Job:
         self.started = started
         self.finished: float | None = None
         self.status = RUNNING
-        self.progress: shapes.JobProgress | None = None
+        self.progress: job_shapes.JobProgress | None = None
         self.trace = ""
         self.response: Response | None = None
         self.greenlet: gevent.Greenlet[..., None] | None = None
@@ -79,7 +79,7 @@ class Jobs:
 
     def start_for(
         self, registered: Registered, payload: Mapping[str, Any], context: Context
-    ) -> shapes.JobStarted:
+    ) -> job_shapes.JobStarted:
         """What a background capability answers. Raises RequestError if it is refused before it begins."""
         definition = registered.definition
         job = self.start(f"{definition.id}@{definition.version}", payload, context)
@@ -205,7 +205,7 @@ class Jobs:
             return False
         return self._door.cancel(job.greenlet, Cancelled(f"the job was cancelled by {by}"))
 
-    def row(self, job: Job) -> shapes.JobRow:
+    def row(self, job: Job) -> job_shapes.JobRow:
         """A job in one line."""
         until = self._clock.monotonic() if job.finished is None else job.finished
         return {
@@ -221,9 +221,9 @@ class Jobs:
             "trace": job.trace,
         }
 
-    def detail(self, job: Job) -> shapes.JobDetail:
+    def detail(self, job: Job) -> job_shapes.JobDetail:
         """A job with what it came to."""
-        shown: shapes.JobDetail = {**self.row(job)}  # type: ignore[typeddict-item]
+        shown: job_shapes.JobDetail = {**self.row(job)}  # type: ignore[typeddict-item]
         if job.response is not None:
             error = job.response.error
             if error is None:
@@ -232,7 +232,7 @@ class Jobs:
                 shown["error"] = error.as_dict()
         return shown
 
-    def counts(self) -> shapes.JobCounts:
+    def counts(self) -> job_shapes.JobCounts:
         """How many there are."""
         return {"running": len(self._running), "kept": len(self._ended)}
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 import gevent
 from gevent.event import Event
 
-from packetflow._version import __version__
 from packetflow.capabilities.backends.backend import EffectBackend
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
@@ -20,12 +19,11 @@ from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.module import Module
-from packetflow.intelligence.placement import Placed, Placement
+from packetflow.intelligence.placement import Placement
 from packetflow.node import view
 from packetflow.node.auditing import AuditFiles, AuditTrail, audit_child, files_of
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
-from packetflow.node.catalogue_setting import catalogue_setting
-from packetflow.node.changing import Changing, FilesChanged, ModuleSwitch
+from packetflow.node.changing import Changing, FilesChanged
 from packetflow.node.channels import effects_of
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
@@ -35,13 +33,13 @@ from packetflow.node.embedding import Home, own_data_folder, without_doors
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.jobs import Jobs
 from packetflow.node.letters import Letters
-from packetflow.node.listeners import address_of
 from packetflow.node.outgoing import Outgoing
+from packetflow.node.overview import Overview
 from packetflow.node.publisher import Events
 from packetflow.node.reloading import Reloading
 from packetflow.node.routes import Routes
 from packetflow.node.stores import Stores
-from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
+from packetflow.node.supervision import CAPABILITIES, MODULES, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
 from packetflow.node.system.dead_letters import dead_letter_functions
@@ -54,9 +52,9 @@ from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.storage.disk import Disk
 from packetflow.telemetry.logs import make_logger
-from packetflow.telemetry.traces import OWN, Traces
+from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, RequestError, Unavailable
+from packetflow.wire.errors import Cancelled, Unavailable
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
@@ -68,7 +66,7 @@ if TYPE_CHECKING:
     from packetflow.composition.durable.waking import Waking
 
 
-class Node:
+class Node(Overview):
     """A supervised capability node.
 
         with Node.from_config("config/node.toml") as node:
@@ -136,7 +134,7 @@ class Node:
             queue=settings.limits.queue,
             effects=self.effects,
         )
-        self.stores = Stores(None, self.clock, self.log, settings.storage)
+        self.stores = Stores(None, self.clock, self.log, settings.storage, self.disk)
         self.door.idempotency = Idempotency(self.clock, lambda: self.stores.keys)
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
@@ -151,9 +149,9 @@ class Node:
         self.routes.start_job, self.routes.job_entered = self.jobs.start_for, self.jobs.entered
         self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
         self.compositions.open_to(self.door)
-        self.coroutines = Coroutines()
+        self.coroutines = Coroutines(self.door.outside.on_loop)
         self.system = System(clock=self.clock)
-        self.door.from_threads.crossing = self.system.from_thread
+        self.door.outside.crossing = self.system.from_thread
         self.surroundings = Surroundings(
             self.coroutines.run, self.clock, settings.limits.cache, settings.timeouts.start
         )
@@ -183,11 +181,6 @@ class Node:
         """
         loaded, _ = load_with_overlay(path, os.environ, flags)
         return cls(loaded)
-
-    @property
-    def config(self) -> NodeConfig:
-        """The configuration in force."""
-        return self.blueprint.config
 
     # ---- life -----------------------------------------------------------------------------------------------------------
 
@@ -259,6 +252,7 @@ class Node:
             self.system.shutdown(self.config.timeouts.shutdown)
             self.coroutines.close()
         finally:
+            self.door.end_sweeping()
             self._hub_watch.stop()
         if self._own_folder is not None:
             self._own_folder.cleanup()
@@ -352,9 +346,11 @@ class Node:
 
         capability: `id`, or `id@version`; of one that streams the value is a Stream. timeout: seconds, at most the
         capability's own. progress: told how far the request is, in the midst of it, so it must not block. Never raises for
-        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's.
+        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's, and in a
+        coroutine of this node.
         """
         self._home.check()
+        self.door.outside.check_wait()
         metadata = Metadata(timeout=timeout, progress=progress)
         return self.door.request(capability, payload, session or self.session(), metadata, intent)
 
@@ -383,7 +379,12 @@ class Node:
         """The data folder is this node's now; what is stored in it."""
         self._data_folder = folder
         self.stores = Stores(
-            folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
+            folder.path,
+            self.clock,
+            self.log,
+            self.config.storage,
+            self.disk,
+            lasting=self._own_folder is None,
         )
         return self.stores
 
@@ -457,164 +458,7 @@ class Node:
         """Have a function called, or an actor told, when capabilities come, go or are loaded anew; until `close()`."""
         return self.catalogue_changes.subscribe(listener)
 
-    def ask(self, name: str, request: Any) -> Any:
-        """Ask one of the registries (supervision.py names them); a refusal is raised."""
-        patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
-        good, answer = self.system.call(name, request, timeout=patience)
-        if not good:
-            raise answer
-        return answer
-
-    def placed(self) -> list[Placed]:
-        """The modules with all about them, in the chain's order."""
-        return list(self.ask(MODULES, ("list",)))
-
     def sources(self) -> tuple[list[CapabilitySource], tuple[str, ...]]:
         """Where the capabilities come from, the node's own first; and those that are not served all the same."""
         own = CapabilitySource(definitions=self.own_capabilities)
         return [own, *self.blueprint.sources()], self.config.catalogue.without
-
-    # ---- how it is seen ---------------------------------------------------------------------------------------------------
-
-    def health(self) -> shapes.Health:
-        """Up and ready, or why not."""
-        findings = view.file_findings(self._file_faults)
-        if not self._stopping:
-            findings += [
-                *view.module_findings(self.placed()),
-                *self.stores.findings(),
-                *view.effect_findings(self),
-            ]
-        ready = self.door.open and self._started is not None
-        return {
-            "status": "draining" if self._stopping else "ill" if findings else "ok",
-            "live": True,
-            "ready": ready,
-            "node": self.config.node.name,
-            "pid": self.pid,
-            "version": __version__,
-            "uptime": self._uptime,
-            "findings": [*findings, *self._hub_watch.findings()],
-        }
-
-    @property
-    def _uptime(self) -> float:
-        return self.clock.monotonic() - self._started if self._started is not None else 0.0
-
-    def status(self) -> shapes.Status:
-        """What the node is, at a glance."""
-        loaded = self.blueprint.loaded
-        doors = [{"door": one.kind, "address": address_of(one)} for one in self.transports]
-        return {
-            "node": self.config.node.name,
-            "version": __version__,
-            "pid": self.pid,
-            "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
-            "environment": len(loaded.variables) if loaded is not None else 0,
-            "data_folder": str(self.config.node.data_folder),
-            "doors": doors,  # type: ignore[typeddict-item]
-            "access": view.access_of(self.config),
-            "chain": view.chain_links(self.placed()),
-            "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith(OWN)]),
-            "started": self._started_utc,
-            "uptime": self._uptime,
-            "hub": self._hub_watch.seen(),
-        }
-
-    def catalogue(
-        self,
-        session: Session,
-        words: str = "",
-        tag: str | None = None,
-        requires: str | None = None,
-        provides: str | None = None,
-    ) -> shapes.Catalogue:
-        """What this caller may call; requires, provides: a field that it has to take, or give."""
-        return view.catalogue_for(self.door, session, words, tag, requires, provides)
-
-    def describe(self, session: Session, id: str) -> shapes.CapabilityDetail | None:
-        """One capability in full; None if there is none that this caller may call."""
-        return view.describe_for(self.door, session, id)
-
-    def flows(self, session: Session) -> list[shapes.FlowRow]:
-        """The compositions that this caller may call."""
-        return self.compositions.rows(session.grants.allow)
-
-    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
-        """One composition in full. Raises NotFound."""
-        return self.compositions.one(id, session.grants.allow, svg)
-
-    def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
-        """What would keep a plan from running on this node. Raises ValidationFailed if it is none."""
-        return self.compositions.check(plan)
-
-    def modules(self) -> list[shapes.ModuleRow]:
-        """The modules, in the chain's order."""
-        return view.module_rows(self.placed(), self.traces.module_times())
-
-    def module(self, name: str) -> shapes.ModuleRow:
-        """One module in full. Raises NotFound."""
-        return view.one_module(self.placed(), self.traces.module_times(), name)
-
-    def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
-        """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
-        self.module(name)
-        try:
-            changed = bool(self.changing.run(ModuleSwitch(action, name), dry_run))
-        except RequestError:
-            raise
-        except Exception as error:
-            raise view.refusal(name, error) from error
-        if changed and not dry_run:
-            self.log.info("module changed", module=name, action=action, who=who)
-            self._reloading.remember(action, name, who)
-        return {"module": self.module(name), "chain": view.chain_links(self.placed()), "changed": changed}
-
-    def change_catalogue(self, action: str, name: str, who: str, dry_run: bool) -> shapes.CatalogueChanged:
-        """add a file (or a capability that was removed), remove a capability (or a file that was added).
-
-        Raises RequestError; then the catalogue is as it was.
-        """
-        key, value = catalogue_setting(self.config.catalogue, self.routes.catalogue, action, name)
-        try:
-            words = self._reloading.change_setting(key, value, who, dry_run)
-        except RequestError:
-            raise
-        except Exception as error:
-            raise view.catalogue_refusal(name, error) from error
-        if words and not dry_run:
-            self.log.info("catalogue changed", action=action, name=name, who=who, changed=words)
-        return {"changed": words, "dry_run": dry_run}
-
-    def code(self) -> dict[str, str]:
-        """What runs here, by digest: of each module's code, and of each source of capabilities that is a file."""
-        modules = {f"module {one.name}": one.loaded.digest for one in self.placed() if one.loaded.digest}
-        return {**modules, **self.ask(CAPABILITIES, ("digests",))}
-
-    def tree(self) -> dict[str, Any]:
-        """The supervision tree as data."""
-        return process_tree(self._root)
-
-    def stats(self) -> shapes.Stats:
-        """Counts since the start."""
-        stats = view.stats_of(
-            self.door, self._hub_watch.counts(), self.compositions.circuits(), self.jobs.counts()
-        )
-        return {**stats, "effects": view.effects_of(self)}
-
-    def recent(self, limit: int) -> list[dict[str, Any]]:
-        """The last requests from outside, the newest first, a row each."""
-        return view.recent_rows(self.traces, limit)
-
-    def trace(self, id: str) -> dict[str, Any]:
-        """The way of one request: `last`, or the one whose trace's id begins so. Raises NotFound, ValidationFailed."""
-        return view.one_trace(id, view.find_traces(self.traces, id))
-
-    def live_config(self) -> shapes.Configuration:
-        """The configuration in force and where each value comes from; secrets hidden."""
-        return view.live_config(self.config, self.blueprint.loaded)
-
-    def reload(self, dry_run: bool = False) -> shapes.Reload:
-        """Read the configuration again and put what changed in place; a faulty one changes nothing."""
-        self._home.check()
-        return self._reloading.run(dry_run)

@@ -219,7 +219,12 @@ class ParentNode(Node):
             case ("audit", list(records)):
                 return self._record(records)
             case ("publish", list(events)):
-                return self._publish([outbox.Event(id, topic, payload, origin, line=line) for id, topic, payload, origin, line in events])
+                return self._publish(
+                    [
+                        outbox.Event(id, topic, payload, origin, line=line)
+                        for id, topic, payload, origin, line in events
+                    ]
+                )
         raise ValueError(f"the parent can't answer {request[0]!r}")
 
     def _cancel(self, answering: gevent.Greenlet[..., Any]) -> None:

@@ -12,7 +12,7 @@ from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.context import Call, set_field
 from packetflow.intelligence.chain import Hooks, ModuleChain
 from packetflow.intelligence.gate import Gate
-from packetflow.node.system.shapes import JobStarted
+from packetflow.node.system.job_shapes import JobStarted
 from packetflow.security.access import Grants
 from packetflow.telemetry.masking import NOTHING, Mask
 from packetflow.wire.errors import Forbidden, NotFound, Rejected, RequestError, Unavailable, ValidationFailed

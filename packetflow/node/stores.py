@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from packetflow.node.system import shapes
     from packetflow.storage.database import Database
     from packetflow.storage.dead_letters import DeadLetter, DeadLetters
+    from packetflow.storage.disk import Disk
     from packetflow.storage.idempotency import IdempotencyKeys
     from packetflow.storage.outbox import Outbox
     from packetflow.storage.transaction import Transaction
@@ -29,12 +30,20 @@ class Stores:
     """folder: where the database lies; None: nothing is stored but in memory. lasting: whether that folder outlives the node."""
 
     def __init__(
-        self, folder: Path | None, clock: Clock, log: Any, settings: StorageSection, *, lasting: bool = True
+        self,
+        folder: Path | None,
+        clock: Clock,
+        log: Any,
+        settings: StorageSection,
+        disk: Disk,
+        *,
+        lasting: bool = True,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._log = log
         self._settings = settings
+        self._disk = disk
         self.lasting = lasting and folder is not None
         self._database: Database | None = None
         self._closed = False
@@ -53,7 +62,10 @@ class Stores:
             from packetflow.storage.database import Database
 
             self._database = Database(
-                self._folder / FILE, queue=self._settings.queue, changed=self._database_changed
+                self._folder / FILE,
+                queue=self._settings.queue,
+                vfs=self._disk.vfs,
+                changed=self._database_changed,
             )
         return self._database
 
@@ -176,6 +188,11 @@ class Stores:
         self._closed = True
         if self._database is not None:
             self._database.close()
+
+    @property
+    def open(self) -> bool:
+        """Whether the file is still in use."""
+        return self._database is not None and self._database.state.name not in ("new", "closed")
 
     def leave(self) -> None:
         """The same in the background, for who is ended and must not wait."""

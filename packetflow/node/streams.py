@@ -14,6 +14,7 @@ from packetflow.intelligence.gate import Gate
 from packetflow.node.admission import Admission
 from packetflow.node.detours import Detours
 from packetflow.node.open_stream import OpenStream
+from packetflow.node.outside_requests import OutsideRequests
 from packetflow.node.routes import Routes, StreamRoute
 from packetflow.otp.clock import Clock
 from packetflow.otp.threads import door_of, get_ident
@@ -34,6 +35,7 @@ class Streams(Detours):
     """
 
     admission: Admission
+    outside: OutsideRequests
     traces: Traces
 
     def __init__(self, routes: Routes, clock: Clock) -> None:

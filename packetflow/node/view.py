@@ -19,7 +19,7 @@ from packetflow.node.config.show import nested
 from packetflow.node.load import health_of, load_of
 from packetflow.node.routes import STARTED
 from packetflow.node.rules import visible
-from packetflow.node.system import shapes
+from packetflow.node.system import job_shapes, shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
 from packetflow.telemetry.traces import OWN, SHORTEST, Traces, quantile
@@ -27,7 +27,7 @@ from packetflow.wire.errors import NotFound, Rejected, RequestError, ValidationF
 
 if TYPE_CHECKING:
     from packetflow.node.door import Door
-    from packetflow.node.node import Node
+    from packetflow.node.overview import Overview
 
 
 STARTED_SCHEMA = {"$schema": DIALECT, **STARTED.json_schema(mode="serialization")}
@@ -109,7 +109,7 @@ def runs_in(registered: Registered) -> str:
 
 
 def stats_of(
-    door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit], jobs: shapes.JobCounts
+    door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit], jobs: job_shapes.JobCounts
 ) -> shapes.Stats:
     """Counts since the start."""
     door.routes.totals()
@@ -154,7 +154,7 @@ def live_config(config: NodeConfig, loaded: LoadedConfig | None) -> shapes.Confi
     }
 
 
-def effects_of(node: Node) -> shapes.EffectFigures:
+def effects_of(node: Overview) -> shapes.EffectFigures:
     """How effects that leave the request fare."""
     effects = node.effects
     lines = [channel.as_data() for channel in effects.channels.values()]
@@ -163,7 +163,7 @@ def effects_of(node: Node) -> shapes.EffectFigures:
     return {"audit": node.trail.as_data(), "channels": lines}
 
 
-def effect_findings(node: Node) -> list[shapes.Finding]:
+def effect_findings(node: Overview) -> list[shapes.Finding]:
     """What is wrong with audit records and notices, and what to do."""
     findings: list[shapes.Finding] = []
 

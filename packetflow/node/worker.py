@@ -27,7 +27,7 @@ from packetflow.node.load import load_of, samples_of
 from packetflow.node.node import Node
 from packetflow.node.reloading import faults_of
 from packetflow.node.routes import InJob
-from packetflow.node.system import shapes
+from packetflow.node.system import job_shapes
 from packetflow.otp import ChildSpec
 from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.workers.process import WorkerContext
@@ -223,13 +223,15 @@ class WorkerNode(Node):
         if why is not None:
             raise Unrecorded(why)
 
-    def _start_job(self, registered: Registered, payload: Any, context: Context) -> shapes.JobStarted:
+    def _start_job(self, registered: Registered, payload: Any, context: Context) -> job_shapes.JobStarted:
         """Jobs live in the parent: they outlive a worker, and all who ask see the same ones."""
         definition = registered.definition
         assert isinstance(self.door, WorkerDoor)
         metadata = Metadata(context.deadline - self.clock.monotonic(), None, context.metadata.traceparent)
         name = f"{definition.id}@{definition.version}"
-        started: shapes.JobStarted = self.door.ask_parent(name, payload, context.session, metadata).unwrap()
+        started: job_shapes.JobStarted = self.door.ask_parent(
+            name, payload, context.session, metadata
+        ).unwrap()
         return started
 
     # ---- what the parent asks -----------------------------------------------------------------------------------------

@@ -71,7 +71,10 @@ class Webhook:
             answer.read(READ)
         except OSError as error:
             raise NotDelivered(f"{self.where()}: {type(error).__name__}: {error}") from error
-        except (http.client.HTTPException, ValueError) as error:  # its text may hold the address, which may be a secret
+        except (
+            http.client.HTTPException,
+            ValueError,
+        ) as error:  # its text may hold the address, which may be a secret
             raise NotDelivered(f"{self.where()}: {type(error).__name__}") from None
         finally:
             connection.close()

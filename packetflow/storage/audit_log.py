@@ -38,7 +38,7 @@ class AuditLog:
     """The audit files of a folder, open for appending. anchor: a file elsewhere, to which every signed head is added too.
 
     recovered: bytes of a torn record that were cut off at the opening; damage: what is wrong with the end of the chain.
-    heads: signed since somebody took them.
+    heads: signed since somebody took them. unsigned: records since the last head.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AuditLog:
         self._anchor = anchor
         self._file = -1
         self._written = 0
-        self._since = 0  # records since the last head
+        self.unsigned = 0
         self._head_at = clock.monotonic()
         self.n = 0
         self.hash = FIRST
@@ -141,13 +141,13 @@ class AuditLog:
         except OSError as error:
             raise AuditLogError(f"{self._folder}: {error.strerror or error}") from error
         self.n, self.hash = n, hash
-        self._since += len(lines)
+        self.unsigned += len(lines)
 
     @property
     def due(self) -> bool:
         """Whether a head should be signed."""
         late = self._clock.monotonic() - self._head_at >= CHECKPOINT_SECONDS
-        return self._since >= CHECKPOINT_RECORDS or (late and self._since > 0)
+        return self.unsigned >= CHECKPOINT_RECORDS or (late and self.unsigned > 0)
 
     def _write(self, data: bytes) -> None:
         start = self._written
@@ -179,10 +179,10 @@ class AuditLog:
     def checkpoint(self) -> None:
         """Sign the head, if there is anything new, and write it down. Raises AuditLogError."""
         self._head_at = self._clock.monotonic()
-        if not self._since:
+        if not self.unsigned:
             return
         head = Head(self.n, self.hash, signature_of(self.n, self.hash, self._key))
-        self._since = 0
+        self.unsigned = 0
         self.heads.append(head)
         try:
             write_checkpoint(self._folder, head, self._now())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -367,6 +367,70 @@ def test_a_request_from_a_thread_has_its_parents_deadline() -> None:
         until(lambda: codes)
         assert codes[0] in ("timeout", "cancelled")
         until(lambda: held.inside == 0)
+
+
+def test_a_thread_reads_a_stream_whose_items_are_made_in_the_nodes_thread() -> None:
+    made: list[int] = []
+    ended: list[int] = []
+
+    @capability("a.count")
+    def count(to: int) -> Iterator[int]:
+        """Count, in whatever thread."""
+        try:
+            for number in range(to):
+                made.append(threading.get_native_id())
+                gevent.sleep(0)
+                yield number
+        finally:
+            ended.append(threading.get_native_id())
+
+    @capability("a.asks", blocking=True)
+    def asks(to: int, how: str, context: Context) -> int:
+        """Add up, some of them or all."""
+        total = 0
+        with context.call("a.count", {"to": to}) as items:
+            for item in items:
+                total += item
+                if how == "break" and item == 3:
+                    break
+        return total
+
+    with Node(capabilities=[asks, count], log_stream=io.StringIO()) as node:
+        here = threading.get_native_id()
+        assert node.call("a.asks", {"to": 5, "how": "all"}) == 10
+        assert node.call("a.asks", {"to": 1000, "how": "break"}) == 6
+        assert set(made) == {here}
+        assert ended == [here, here]
+        assert node.door.streams == {}
+
+
+def test_a_stream_that_a_thread_reads_ends_with_its_request() -> None:
+    ended: list[str] = []
+
+    @capability("a.feed")
+    def feed() -> Iterator[int]:
+        """One item, and then nothing for long."""
+        try:
+            yield 1
+            gevent.sleep(1000)
+        finally:
+            ended.append("feed")
+
+    @capability("a.asks", blocking=True)
+    def asks(context: Context) -> int:
+        """Read on and on."""
+        try:
+            return sum(context.call("a.feed"))
+        finally:
+            ended.append("asks")
+
+    with Node(capabilities=[asks, feed], log_stream=io.StringIO()) as node:
+        asking = gevent.spawn(node.request, "a.asks")
+        until(lambda: any(stream.count == 1 for stream in node.door.streams.values()))
+        node.door.cancel(asking)
+        assert asking.get(timeout=5).error.code == "cancelled"
+        until(lambda: sorted(ended) == ["asks", "feed"])
+        assert node.door.streams == {}
 
 
 # ---- life -----------------------------------------------------------------------------------------------------------------

@@ -250,7 +250,7 @@ def life_of_a_node(world: World) -> set[str]:
 
 
 def test_lives_of_nodes() -> None:
-    explore(life_of_a_node, range(1000, 1025))
+    explore(life_of_a_node, range(1000, 1015))
 
 
 @pytest.mark.slow

@@ -21,9 +21,10 @@ from packetflow.documents.faults import (
     shown,
     value_text,
 )
+from packetflow.node.config.contradictions import contradictions
 from packetflow.node.config.fields import Expect
 from packetflow.node.config.layers import LISTS, Layers, Mark
-from packetflow.node.config.schema import NodeConfig, contradictions, model_in
+from packetflow.node.config.schema import NodeConfig, model_in
 from packetflow.node.config.secrets import FORMS, is_literal_secret, looks_secret, masked
 
 _RANGES = ("greater_than", "less_than", "too_long", "too_short", "finite_number", "multiple_of")

@@ -10,7 +10,7 @@ from pydantic import Field
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import capability as declare
 from packetflow.node.jobs import Jobs
-from packetflow.node.system import shapes
+from packetflow.node.system import job_shapes
 
 Id = Annotated[str, Field(description="The job's id, its first letters, or `last`.", max_length=32)]
 LONGEST_WAIT = 60.0
@@ -24,7 +24,7 @@ def job_functions(jobs: Jobs) -> list[Callable[..., Any]]:
         capability: Annotated[str, Field(max_length=200)],
         context: Context,
         payload: dict[str, Any] | None = None,
-    ) -> shapes.JobStarted:
+    ) -> job_shapes.JobStarted:
         """Have any capability run in the background, as you; gives the job's id."""
         return {"job": jobs.start(capability, payload or {}, context).id}
 
@@ -35,7 +35,7 @@ def job_functions(jobs: Jobs) -> list[Callable[..., Any]]:
         wait: Annotated[
             float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end, at most.")
         ] = 0.0,
-    ) -> shapes.JobDetail:
+    ) -> job_shapes.JobDetail:
         """One job: how far it is, or what it came to."""
         job = jobs.find(id, context.session)
         if wait:
@@ -48,7 +48,7 @@ def job_functions(jobs: Jobs) -> list[Callable[..., Any]]:
         status: Literal["running", "done", "failed", "cancelled"] | None = None,
         capability: Annotated[str | None, Field(max_length=200)] = None,
         limit: Annotated[int, Field(ge=1, le=1000)] = 100,
-    ) -> shapes.JobList:
+    ) -> job_shapes.JobList:
         """Your jobs, the newest first; an operator sees everybody's."""
         found = [
             jobs.row(job)
@@ -58,7 +58,7 @@ def job_functions(jobs: Jobs) -> list[Callable[..., Any]]:
         return {"jobs": found[:limit]}
 
     @declare("job.cancel", tags=["system"])
-    def cancel(id: Id, context: Context) -> shapes.JobCancelled:
+    def cancel(id: Id, context: Context) -> job_shapes.JobCancelled:
         """End a job that runs; it has ended when its status says so."""
         job = jobs.find(id, context.session)
         changed = jobs.cancel(job, context.principal)
