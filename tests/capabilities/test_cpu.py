@@ -15,6 +15,7 @@ import pytest
 from packetflow import Context, Node, Pool, ResourceSettings, capability, resource
 from packetflow.capabilities.catalogue import Registered
 from packetflow.capabilities.definition import definition_of
+from packetflow.capabilities.pools import Processes
 from packetflow.capabilities.registry import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.errors import DefinitionError
@@ -226,10 +227,14 @@ def test_a_process_that_is_killed_from_outside_in_the_midst_costs_its_request_al
 
 
 def test_a_warm_process_that_was_killed_meanwhile_costs_nobody_anything(node: Node) -> None:
+    (pool,) = node.surroundings.pools
+    slots = pool._slots
+    assert isinstance(slots, Processes)
     for _ in range(3):
         pid: int = node.call("cpu.process")
         os.kill(pid, signal.SIGKILL)
-        until(lambda: is_dead(pid))  # else nobody could know whether it has begun what it is given now
+        while pid in slots.processes():  # till it is seen: else nobody can know what it has begun
+            gevent.sleep(0.002)
         assert node.call("cpu.process") != pid
 
 
