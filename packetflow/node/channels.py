@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from packetflow.capabilities.backends.audit import Trail
 from packetflow.capabilities.backends.backend import EffectBackend
@@ -13,6 +13,7 @@ from packetflow.node.config import NodeConfig
 from packetflow.node.config.effect_sections import ChannelEntry
 from packetflow.node.config.secrets import Secret
 from packetflow.node.effects import Effects
+from packetflow.node.outgoing import OutboxLine
 from packetflow.notices.channel import Channel, Delivery
 from packetflow.notices.mail import Mail
 from packetflow.notices.webhook import Webhook
@@ -20,24 +21,32 @@ from packetflow.otp import ChildSpec, GenServer, Supervisor, Task
 from packetflow.otp.clock import Clock
 from packetflow.telemetry.masking import Mask
 
+if TYPE_CHECKING:
+    from packetflow.node.stores import Stores
+
 
 def effects_of(
-    config: NodeConfig, clock: Clock, log: Any, trail: Trail, backends: Mapping[str, EffectBackend]
+    config: NodeConfig,
+    clock: Clock,
+    log: Any,
+    trail: Trail,
+    backends: Mapping[str, EffectBackend],
+    stores: Callable[[], Stores],
 ) -> Effects:
-    """The effects of a node. backends: given in code. Raises DefinitionError."""
+    """The effects of a node. backends: given in code. stores: where its notices wait. Raises DefinitionError."""
     return Effects(
         clock,
         log,
         trail=trail,
         mask=Mask(config.audit.mask),
         refusals=config.audit.refusals,
-        channels=channels_of(config, clock, log),
+        channels=channels_of(config, clock, log, stores),
         backends={**backends_of(config), **backends},
     )
 
 
-def channels_of(config: NodeConfig, clock: Clock, log: Any) -> list[Channel]:
-    """The channels, each with an empty line."""
+def channels_of(config: NodeConfig, clock: Clock, log: Any, stores: Callable[[], Stores]) -> list[Channel]:
+    """The channels, each with its line in the outbox."""
     return [
         Channel(
             entry.name,
@@ -47,6 +56,8 @@ def channels_of(config: NodeConfig, clock: Clock, log: Any) -> list[Channel]:
             queue=entry.queue,
             attempts=entry.attempts,
             timeout=entry.timeout,
+            line=OutboxLine(entry.name, stores),
+            lasting=lambda: stores().lasting,
         )
         for entry in config.channels
     ]

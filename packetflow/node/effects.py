@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,16 @@ from packetflow.capabilities.context import Context, set_field
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.effects import WHENS, Effect
-from packetflow.capabilities.events import Event, Topics
+from packetflow.node.outgoing import event_of
 from packetflow.node.routes import INTENT
 from packetflow.notices.channel import Channel
-from packetflow.notices.notice import Notice
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import PacketFlowError
+from packetflow.storage.encoding import own_codec
+from packetflow.storage.outbox import Event
 from packetflow.telemetry.masking import NOTHING, Mask
 from packetflow.telemetry.metrics import Metrics, check_metric
+from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import RequestError, Unavailable
 
 METRICS = ("counter", "gauge", "histogram")
@@ -40,6 +42,11 @@ class NoTrail:
     def write(self, record: Mapping[str, Any], timeout: float) -> None:
         """Raises Unavailable: what is required can't be done without."""
         raise Unavailable("there is no audit trail here")
+
+
+def no_outbox(events: Sequence[Event]) -> None:
+    """Stands where there is no node around the door. Raises Unavailable."""
+    raise Unavailable("there is no outbox here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +90,11 @@ class Effects:
         backends: Mapping[str, EffectBackend] | None = None,
     ) -> None:
         self.metrics = Metrics()
-        self.topics = Topics(log)
         self.mask = mask
         self.channels = {channel.name: channel for channel in channels}
         self.deferred = Channel("effects", DeferredDelivery(), clock, log, attempts=1, timeout=30.0)
-        # Where events go. The engine's outbox may take their place.
-        self.publish: Callable[[Event], None] = self.topics.publish
+        # Puts events and notices into the outbox, all or none.
+        self.publish: Callable[[Sequence[Event]], object] = no_outbox
         self.unfinished = 0  # outcomes of required effects that were not written
         self.log = log
         self._clock = clock
@@ -96,8 +102,8 @@ class Effects:
         self._refusals = refusals
         self._backends: dict[str, EffectBackend] = {
             "audit": AuditBackend(self._trail, clock, mask),
-            "notify": NotifyBackend(self._notify, lambda: self.channels.keys(), clock),
-            "emit": EmitBackend(lambda event: self.publish(event), clock),
+            "notify": NotifyBackend(event_of, lambda: self.channels.keys(), clock),
+            "emit": EmitBackend(),
         }
         for kind in METRICS:
             self._backends[kind] = MetricBackend(self.metrics, kind)  # type: ignore[arg-type]  # one of the three
@@ -115,9 +121,6 @@ class Effects:
         if backend.blocking and isinstance(backend, RequiredBackend):
             raise DefinitionError(f"effects {kind!r}: a backend can't be blocking and have required effects")
         self._backends[kind] = backend
-
-    def _notify(self, channel: str, notice: Notice) -> None:
-        self.channels[channel].put(notice)
 
     # ---- when capabilities are registered -----------------------------------------------------------------------------
 
@@ -189,12 +192,45 @@ class Effects:
         if self._refusals:
             self._trail.offer(refusal_of(call, error, self._clock))
 
-    def failed(self, call: Context, effect: Effect, failure: Exception) -> None:
+    def failed(self, call: Context, effect: str, failure: Exception) -> None:
         """An effect failed: noted and logged, and the answer stands."""
         place = len(call.stamps) - 1
         name = type(failure).__name__
-        set_field(call, "notes", [*(call.notes or ()), (place, "crashed", f"effect {effect.name}: {name}")])
-        self.log.error("effect failed", trace=call.id[:8], effect=effect.name, exc_info=failure)
+        set_field(call, "notes", [*(call.notes or ()), (place, "crashed", f"effect {effect}: {name}")])
+        self.log.error("effect failed", trace=call.id[:8], effect=effect, exc_info=failure)
+
+    def send(self, execution: Execution) -> None:
+        """Put away what effects give to the outbox: with the result of a run's step, if this is (part of) one; else now."""
+        call, outgoing = execution.context, execution.outgoing
+        top = call
+        while top.parent is not None:
+            gathered = getattr(top.parent.route, "outgoing", None)
+            if gathered is not None:
+                storable = [event for event in outgoing if self._is_storable(call, event)]
+                gathered.setdefault(top.number, []).extend(storable)
+                return
+            top = top.parent
+        try:
+            self.publish(outgoing)
+        except Unencodable:
+            for event in outgoing:  # the others are worth sending
+                self._send_alone(call, event)
+        except Exception as failure:  # noqa: BLE001 - the store's trouble changes no answer
+            self.failed(call, "outbox", failure)
+
+    def _is_storable(self, call: Context, event: Event) -> bool:
+        try:
+            own_codec().encode(event.payload)
+        except Unencodable as failure:  # it would keep the step's result from being stored
+            self.failed(call, f"of {event.topic}", failure)
+            return False
+        return True
+
+    def _send_alone(self, call: Context, event: Event) -> None:
+        try:
+            self.publish([event])
+        except Exception as failure:  # noqa: BLE001
+            self.failed(call, f"of {event.topic}", failure)
 
 
 class Step:
@@ -289,7 +325,7 @@ class RouteEffects:
                 set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], INTENT))
                 if not isinstance(failure, Exception):
                     raise
-                self._effects.failed(call, step.effect, failure)
+                self._effects.failed(call, step.effect.name, failure)
                 why = str(failure) if isinstance(failure, PacketFlowError) else type(failure).__name__
                 message = f"{call.capability} was not run: its {step.effect.name} is required and can't be written ({why})"
                 raise Unavailable(message, {"effect": step.effect.name}, retry_after=1.0) from failure
@@ -311,7 +347,9 @@ class RouteEffects:
             try:
                 step.run(execution)
             except Exception as failure:  # noqa: BLE001 - a backend's own fault changes no answer
-                self._effects.failed(execution.context, step.effect, failure)
+                self._effects.failed(execution.context, step.effect.name, failure)
+        if execution.outgoing:
+            self._effects.send(execution)
 
 
 class CountingEffects(RouteEffects):

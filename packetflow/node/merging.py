@@ -144,15 +144,13 @@ def _merged_effects(
     """What the effects of all processes came to. `written` and `lost` are of all: workers hand their records to the parent."""
     audit = dict(mine["audit"])
     channels = {row["channel"]: dict(row) for row in mine["channels"]}
-    topics = list(mine["topics"])
     for figures in others:
         for key in ("written", "lost", "late", "waiting"):
             audit[key] += figures["audit"][key]
         audit["trouble"] = audit["trouble"] or figures["audit"]["trouble"]
-        topics += figures["topics"]
         for row in figures["channels"]:
             known = channels.setdefault(row["channel"], {**row, **dict.fromkeys(CHANNEL_COUNTS, 0)})
             for key in CHANNEL_COUNTS:
                 known[key] += row[key]
             known["last_error"] = known["last_error"] or row["last_error"]
-    return {"audit": audit, "channels": list(channels.values()), "topics": topics}
+    return {"audit": audit, "channels": list(channels.values())}

@@ -15,8 +15,6 @@ from packetflow.capabilities.backends.backend import EffectBackend
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
 from packetflow.capabilities.definition import Capability
-from packetflow.capabilities.events import Event as TopicEvent
-from packetflow.capabilities.events import Subscription as TopicSubscription
 from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
@@ -35,6 +33,7 @@ from packetflow.node.embedding import Home, own_data_folder, without_doors
 from packetflow.node.idempotency import Idempotency
 from packetflow.node.jobs import Jobs
 from packetflow.node.letters import Letters
+from packetflow.node.outgoing import Outgoing
 from packetflow.node.overview import Overview
 from packetflow.node.publisher import Events
 from packetflow.node.reloading import Reloading
@@ -124,7 +123,9 @@ class Node(Overview):
         self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
         self.trail = AuditTrail(self.clock, self.log)
         self.audit_files: AuditFiles | None = None
-        self.effects = effects_of(settings, self.clock, self.log, self.trail, effects or {})
+        self.effects = effects_of(
+            settings, self.clock, self.log, self.trail, effects or {}, lambda: self.stores
+        )
         self.door = self.door_class(
             self.routes,
             self.clock,
@@ -163,6 +164,8 @@ class Node(Overview):
         self._started: float | None = None
         self._started_utc = ""
         self.events = Events(self.system, self.door.new_id, lambda: self.stores.outbox)
+        self.compositions.published = self.events.look
+        self.effects.publish = Outgoing(self.events, self.effects.channels).put
         self.letters = Letters(self)
         self.changing = Changing(self)
         self._reloading = Reloading(self)
@@ -246,7 +249,6 @@ class Node(Overview):
 
     def _end(self) -> None:
         try:
-            self.effects.topics.close()
             self.system.shutdown(self.config.timeouts.shutdown)
             self.coroutines.close()
         finally:
@@ -398,19 +400,6 @@ class Node(Overview):
         return self._data_folder
 
     # ---- effects ----------------------------------------------------------------------------------------------------------
-
-    def subscribe(
-        self, topic: str, function: Callable[[TopicEvent], object], queue: int = 1_000
-    ) -> TopicSubscription:
-        """Have function(event) called for what `emit` publishes under a topic (`orders.*`), in order, one at a time, in a
-        greenlet of its own. queue: events that may wait; more are dropped and counted. `cancel()` ends it."""
-        self._home.check()
-        return self.effects.topics.subscribe(topic, function, queue)
-
-    def register_effect(self, kind: str, backend: EffectBackend) -> None:
-        """Have effects of a kind of your own done by a backend; before capabilities with such effects are registered.
-        Raises DefinitionError."""
-        self.effects.register(kind, backend)
 
     def audit(self, limit: int = 100, **selected: Any) -> list[dict[str, Any]]:
         """The newest audit records. selected: see `view.audit_filter`. Raises Unavailable."""

@@ -40,6 +40,7 @@ from packetflow.otp import (
 from packetflow.otp import stop as stop_process
 from packetflow.otp.errors import CallTimeout, PacketFlowError
 from packetflow.security.access import Session
+from packetflow.storage import outbox
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
 from packetflow.wire.codec import Msgpack, Unencodable, unsendable
@@ -217,6 +218,13 @@ class ParentNode(Node):
                 }
             case ("audit", list(records)):
                 return self._record(records)
+            case ("publish", list(events)):
+                return self._publish(
+                    [
+                        outbox.Event(id, topic, payload, origin, line=line)
+                        for id, topic, payload, origin, line in events
+                    ]
+                )
         raise ValueError(f"the parent can't answer {request[0]!r}")
 
     def _cancel(self, answering: gevent.Greenlet[..., Any]) -> None:
@@ -232,6 +240,16 @@ class ParentNode(Node):
             self.audit_files.commit(records)
         except PacketFlowError as error:
             return str(error)
+        return None
+
+    def _publish(self, events: list[outbox.Event]) -> tuple[str, str] | None:
+        """Put a worker's events and notices into the outbox. Why they could not be: a code and words."""
+        try:
+            self.effects.publish(events)
+        except Unencodable as error:
+            return "unencodable", str(error)
+        except PacketFlowError as error:
+            return error.code, str(error)
         return None
 
     @contextmanager

@@ -75,6 +75,11 @@ class Stores:
         return self._database is not None or (self._folder is not None and (self._folder / FILE).exists())
 
     @property
+    def has_anything(self) -> bool:
+        """Whether anything is stored, in a file or in memory: else there is nothing to look for."""
+        return self._outbox is not None or (self.lasting and self.has_file)
+
+    @property
     def keys(self) -> IdempotencyKeys:
         """Where the answers of idempotency keys are kept."""
         self._look()

@@ -86,7 +86,8 @@ def start_tree(node: Node) -> Ref:
                 *([storage, publisher] if node.holds_folder else []),
                 node.audit_process(),
                 channel_processes(
-                    [*node.effects.channels.values(), node.effects.deferred], timeouts.shutdown
+                    [*(node.effects.channels.values() if node.holds_folder else ()), node.effects.deferred],
+                    timeouts.shutdown,
                 ),
                 Supervisor.child(core, id="core", strategy="rest_for_one"),
             ],

@@ -160,11 +160,7 @@ def effects_of(node: Overview) -> shapes.EffectFigures:
     lines = [channel.as_data() for channel in effects.channels.values()]
     if effects.deferred.sent or effects.deferred.failed or effects.deferred.dropped or len(effects.deferred):
         lines.append(effects.deferred.as_data())
-    topics = [
-        {"topic": one.pattern, "delivered": one.delivered, "failed": one.failed, "dropped": one.dropped}
-        for one in effects.topics
-    ]
-    return {"audit": node.trail.as_data(), "channels": lines, "topics": topics}
+    return {"audit": node.trail.as_data(), "channels": lines}
 
 
 def effect_findings(node: Overview) -> list[shapes.Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -32,8 +32,9 @@ from packetflow.otp import ChildSpec
 from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.workers.process import WorkerContext
 from packetflow.security.access import Session
+from packetflow.storage.outbox import Event
 from packetflow.telemetry.traces import Sample
-from packetflow.wire.codec import Codec, Msgpack
+from packetflow.wire.codec import Codec, Msgpack, Unencodable
 from packetflow.wire.errors import Internal, RequestError, Timeout, Unavailable, error_from_dict
 from packetflow.wire.limits import Limits
 from packetflow.wire.values import NO_METADATA, Elsewhere, Metadata, Response
@@ -191,6 +192,7 @@ class WorkerNode(Node):
         self.blueprint = Blueprint(loaded, without=self._without, switched=given["enabled"])
         self.log = self.door.log = self.log.bind(worker=index)
         self.routes.start_job = self._start_job
+        self.effects.publish = self._publish
         assert isinstance(self.door, WorkerDoor)
         self.door.worker = worker
         self.door.codec = Msgpack(TRUSTED)
@@ -202,6 +204,16 @@ class WorkerNode(Node):
         """The process that hands this worker's audit records to the parent, which writes them."""
         self.trail.commit = self._hand_over
         return audit_child(self.trail, lambda seconds: None, self.config.timeouts.shutdown)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        """The outbox is the parent's. Raises Unavailable, Unencodable."""
+        told = [(one.id, one.topic, one.payload, one.origin, one.line) for one in events]
+        try:
+            why = self._worker.call(("publish", told), PATIENCE)
+        except Exception as error:
+            raise Unavailable(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unencodable(why[1]) if why[0] == "unencodable" else Unavailable(why[1])
 
     def _hand_over(self, group: Records) -> None:
         try:

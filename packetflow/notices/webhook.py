@@ -69,8 +69,13 @@ class Webhook:
             connection.request("POST", target, body, headers)
             answer = connection.getresponse()
             answer.read(READ)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise NotDelivered(f"{self.where()}: {type(error).__name__}: {error}") from error
+        except (
+            http.client.HTTPException,
+            ValueError,
+        ) as error:  # its text may hold the address, which may be a secret
+            raise NotDelivered(f"{self.where()}: {type(error).__name__}") from None
         finally:
             connection.close()
         status = answer.status

@@ -260,12 +260,12 @@ def test_an_event_reaches_who_subscribed_with_what_emit_says(start: Start) -> No
 
     node = start(place)
     got: list[Any] = []
-    node.subscribe("orders.*", got.append)
-    node.call("order.place", {"sku": "a1"})
+    node.events.subscribe("test", "orders.*", got.append)
+    trace = node.request("order.place", {"sku": "a1"}).trace_id
     until(lambda: len(got) == 2)
-    assert [(one.topic, one.data, one.principal) for one in got] == [
-        ("orders.placed", {"sku": "a1", "id": 12}, "local"),
-        ("orders.seen", 12, "local"),
+    assert [(one.topic, one.payload, one.origin) for one in got] == [
+        ("orders.placed", {"sku": "a1", "id": 12}, trace),
+        ("orders.seen", 12, trace),
     ]
     assert len({one.id for one in got}) == 2
 
@@ -324,4 +324,4 @@ def test_a_backend_that_is_none_or_whose_kind_is_taken_is_refused(
     start: Start, kind: str, backend: Any
 ) -> None:
     with pytest.raises(DefinitionError, match=r"have a backend already|is no backend"):
-        start().register_effect(kind, backend)
+        start().effects.register(kind, backend)

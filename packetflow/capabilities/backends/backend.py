@@ -10,6 +10,7 @@ from packetflow.capabilities.context import Context
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.effects import Effect
+from packetflow.storage.outbox import Event
 from packetflow.telemetry.masking import Mask
 from packetflow.wire.errors import RequestError
 
@@ -19,9 +20,10 @@ NAMES = ("payload", "value", "context", "outcome", "duration")
 
 class Execution:
     """One request as an effect sees it. payload: the parsed fields, None if it did not fit the contract. value: the answer,
-    None where there is an error. answered: whether a module or a cache answered instead of the capability."""
+    None where there is an error. answered: whether a module or a cache answered instead of the capability. outgoing: what goes
+    into the outbox when all effects are done; a backend adds to it."""
 
-    __slots__ = ("answered", "context", "error", "payload", "value")
+    __slots__ = ("answered", "context", "error", "outgoing", "payload", "value")
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Execution:
         self.value = value
         self.error = error
         self.answered = answered
+        self.outgoing: list[Event] = []
 
     @property
     def outcome(self) -> str:

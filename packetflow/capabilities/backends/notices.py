@@ -1,4 +1,4 @@
-"""Notices: a filled template is handed to a channel, which delivers it in its own time."""
+"""Notices: a filled template goes into the node's outbox, and from there to a channel, at least once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from packetflow.capabilities.effects import Effect
 from packetflow.capabilities.template import Template, TemplateError
 from packetflow.notices.notice import Notice
 from packetflow.otp.clock import Clock
+from packetflow.storage.outbox import Event
 from packetflow.telemetry.masking import Mask
 
 
 class NotifyBackend(EffectBackend):
-    """The effects of kind `notify`. put(channel, notice) hands one over at once. channels: the names that there are."""
+    """The effects of kind `notify`. stored(channel, notice): one as it goes into the outbox. channels: the names that there
+    are."""
 
     def __init__(
-        self, put: Callable[[str, Notice], None], channels: Callable[[], Collection[str]], clock: Clock
+        self, stored: Callable[[str, Notice], Event], channels: Callable[[], Collection[str]], clock: Clock
     ) -> None:
-        self._put = put
+        self._stored = stored
         self._channels = channels
         self._clock = clock
 
@@ -60,6 +62,7 @@ class NotifyBackend(EffectBackend):
                 "trace": context.id,
                 "time": self._clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             }
-            self._put(channel, Notice(f"{context.id}-{place}", text.fill(scope), subject.fill(scope), known))
+            notice = Notice(f"{context.id}-{place}", text.fill(scope), subject.fill(scope), known)
+            execution.outgoing.append(self._stored(channel, notice))
 
         return run

@@ -1,28 +1,25 @@
-"""Events: what `emit` publishes goes to the node's topics, or to whatever takes their place (an outbox)."""
+"""Events: what `emit` publishes goes into the node's outbox, and from there to who subscribed, at least once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from packetflow.capabilities.backends.backend import EffectBackend, Execution, Run, place_of, wrong
 from packetflow.capabilities.backends.metrics import names_of
 from packetflow.capabilities.conditions import ConditionError, Expression
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.effects import Effect
-from packetflow.capabilities.events import Event
-from packetflow.otp.clock import Clock
+from packetflow.storage.outbox import Event
 from packetflow.telemetry.masking import NOTHING, Mask
+from packetflow.wire.codec import Unencodable
 
 TOPIC = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*")
 
 
 class EmitBackend(EffectBackend):
-    """The effects of kind `emit`. publish(event) hands an event over at once."""
-
-    def __init__(self, publish: Callable[[Event], None], clock: Clock) -> None:
-        self._publish = publish
-        self._clock = clock
+    """The effects of kind `emit`."""
 
     def check(self, effect: Effect, capability: Capability) -> None:
         """The topic and what the event carries. Raises DefinitionError."""
@@ -49,15 +46,14 @@ class EmitBackend(EffectBackend):
         def run(execution: Execution) -> None:
             context = execution.context
             carried = execution.value if whole else data.evaluate(execution.scope(NOTHING))
-            event = Event(
-                f"{context.id}-{place}",
-                topic,
-                carried,
-                self._clock.utc(),
-                context.capability,
-                context.principal,
-                context.tenant,
-            )
-            self._publish(event)
+            execution.outgoing.append(Event(f"{context.id}-{place}", topic, as_plain(carried), context.id))
 
         return run
+
+
+def as_plain(value: object) -> object:
+    """A value as an event can carry it: what JSON knows. Raises Unencodable."""
+    try:
+        return to_jsonable_python(value, bytes_mode="base64")
+    except (PydanticSerializationError, ValueError) as error:
+        raise Unencodable(f"an event can't carry this: {error}") from None

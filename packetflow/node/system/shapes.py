@@ -307,11 +307,10 @@ class MetricRow(TypedDict):
 
 
 class EffectFigures(TypedDict):
-    """What effects did outside of requests: audit records written and lost, notices by channel, events by subscriber."""
+    """What effects did outside of requests: audit records written and lost, notices by channel."""
 
     audit: dict[str, Any]
     channels: list[dict[str, Any]]
-    topics: list[dict[str, Any]]
 
 
 class AuditRecord(TypedDict):
