@@ -69,7 +69,7 @@ class AnswerCache:
         def invoke(fields: dict[str, Any], context: Any) -> Any:
             try:
                 key = self._key(fields, context.session.scope_id)
-            except NotComparable:
+            except (NotComparable, RecursionError):
                 self.skipped += 1
                 return run(fields, context)
             while True:
@@ -111,7 +111,12 @@ class AnswerCache:
         flight = self._flights[key] = Flight(context)
         try:
             value = self._check(run(fields, context))
-            flight.value, flight.good = copied(value), True
+            try:
+                flight.value = copied(value)
+            except Exception:  # noqa: BLE001  # of whatever class it is; it is a good answer all the same
+                self.skipped += 1
+                return value
+            flight.good = True
             self._keep(key, flight.value)
             return value
         finally:
@@ -139,4 +144,12 @@ class AnswerCache:
 
 def copied(value: Any) -> Any:
     """A copy of an answer, so that whoever changes theirs changes nobody else's."""
-    return value if type(value) in ATOMS else deepcopy(value)
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    # A flat answer is what most are, and a tenth of the cost.
+    if kind is dict and ATOMS.issuperset(map(type, value.values())) and ATOMS.issuperset(map(type, value)):
+        return value.copy()
+    if kind is list and ATOMS.issuperset(map(type, value)):
+        return value.copy()
+    return deepcopy(value)

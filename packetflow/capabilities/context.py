@@ -134,8 +134,7 @@ class Context(Call):
     @property
     def deprecated(self) -> str | None:
         """What to use instead of the capability that was asked for; None if nothing speaks against it."""
-        registered = getattr(self.route, "registered", None)  # a request that was refused has none
-        found: str | None = None if registered is None else registered.definition.deprecated
+        found: str | None = getattr(self.route, "deprecated", None)  # a request that was refused has no route
         return found
 
     @property

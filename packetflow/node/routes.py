@@ -67,6 +67,7 @@ class Route:
 
     __slots__ = (
         "count",
+        "deprecated",
         "effects",
         "hit_stages",
         "id",
@@ -102,6 +103,7 @@ class Route:
         self.registered = registered
         self.id = definition.id
         self.version = definition.version
+        self.deprecated = definition.deprecated
         self.refusal = refusal
         # What must be asked of each request; None where the caller's rights and roles settle it.
         self.rule = rule

@@ -236,6 +236,68 @@ def test_a_key_function_that_fails_is_the_capabilitys_own_fault() -> None:
     assert failed.code == "execution_failed"
 
 
+class Odd:
+    """Nobody can say whether two are the same, and none can be copied."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("no copy of this")
+
+
+def test_a_payload_of_which_no_key_can_be_made_is_run_each_time() -> None:
+    @capability("a.any", cache=ttl(10))
+    def anything(value: Any) -> int:
+        """Take whatever it is."""
+        runs.append("any")
+        return 1
+
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    passing = Passing([anything])
+    for value in (Odd(), deep):
+        for _ in range(2):
+            assert passing("a.any", value=value).value == 1
+    assert len(runs) == 4
+    registered = passing.routes.catalogue.find("a.any")
+    assert registered is not None
+    assert registered.cache is not None
+    assert (len(registered.cache), registered.cache.skipped, registered.cache.misses) == (0, 4, 0)
+
+
+def test_an_answer_that_can_not_be_copied_is_given_and_not_kept() -> None:
+    @capability("a.odd", cache=ttl(10))
+    def odd() -> Any:
+        """Give what can't be copied."""
+        runs.append("odd")
+        return Odd()
+
+    passing = Passing([odd])
+    for _ in range(2):
+        assert type(passing("a.odd").value) is Odd
+    assert runs == ["odd", "odd"]
+
+
+def test_an_answer_that_refers_to_itself_is_kept_as_any() -> None:
+    @capability("a.ring", cache=ttl(10))
+    def ring() -> Any:
+        """Give a list that holds itself."""
+        runs.append("ring")
+        made: list[Any] = [1]
+        made.append(made)
+        return made
+
+    passing = Passing([ring])
+    first, second = passing("a.ring").value, passing("a.ring").value
+    assert second[1] is second
+    assert first is not second
+    assert runs == ["ring"]
+
+
 # ---- equal requests at once ---------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ import pytest
 from packetflow import Context, Node, Pool, ResourceSettings, capability, resource
 from packetflow.capabilities.catalogue import Registered
 from packetflow.capabilities.definition import definition_of
+from packetflow.capabilities.pools import Processes
 from packetflow.capabilities.registry import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.errors import DefinitionError
@@ -24,6 +26,7 @@ FILE = '''
 import os
 from datetime import date
 from enum import Enum
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -73,6 +76,45 @@ def fail(how: str) -> int:
     return "no number"
 
 
+@capability("cpu.odd", cpu=True)
+def odd(how: str) -> Any:
+    """Give back something odd, or do something odd to the process."""
+    if how == "lambda":
+        return lambda: 1
+    if how == "deep":
+        deep = []
+        for _ in range(100_000):
+            deep = [deep]
+        return deep
+    if how == "large":
+        return b"x" * 20_000_000
+    if how == "prints":
+        print("to stdout")
+        os.write(1, b"raw\\n")
+        return "printed"
+    if how == "closes":
+        os.closerange(3, 100)
+        return "closed"
+    if how == "forks":
+        if os.fork() == 0:
+            os._exit(0)
+        return "forked"
+    if how == "recursion":
+        return odd_again(how)
+    raise Unspeakable
+
+
+def odd_again(how):
+    return odd_again(how)
+
+
+class Unspeakable(BaseException):
+    """An error that tells nothing."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
 @capability("cpu.forever", cpu=True)
 def forever(note: str) -> int:
     """Compute without an end."""
@@ -110,6 +152,11 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     while not condition():
         assert Clock().monotonic() < end, "it did not come to that"
         gevent.sleep(0.005)
+
+
+def is_dead(pid: int) -> bool:
+    file = Path(f"/proc/{pid}/cmdline")
+    return not file.exists() or not file.read_bytes()
 
 
 def loaded(folder: Path) -> LoadedConfig:
@@ -162,8 +209,64 @@ def test_a_cancel_kills_the_process_and_the_next_has_a_warm_one(node: Node, tmp_
     pid = int(note.read_text())
     node.door.cancel(asking)
     assert asking.get(timeout=5).error.code == "cancelled"
-    until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
+    until(lambda: is_dead(pid))
     assert node.call("cpu.process") != pid
+
+
+def test_a_process_that_is_killed_from_outside_in_the_midst_costs_its_request_alone(
+    node: Node, tmp_path: Path
+) -> None:
+    note = tmp_path / "pid"
+    asking = gevent.spawn(node.request, "cpu.forever", {"note": str(note)})
+    until(lambda: note.exists() and note.read_text())
+    os.kill(int(note.read_text()), signal.SIGKILL)
+    error = asking.get(timeout=10).error
+    assert (error.code, error.details["type"]) == ("execution_failed", "ProcessDied")
+    assert node.call("cpu.process") != int(note.read_text())
+    assert all(pool.statistics()["running"] == 0 for pool in node.surroundings.pools)
+
+
+def test_a_warm_process_that_was_killed_meanwhile_costs_nobody_anything(node: Node) -> None:
+    (pool,) = node.surroundings.pools
+    slots = pool._slots
+    assert isinstance(slots, Processes)
+    for _ in range(3):
+        pid: int = node.call("cpu.process")
+        os.kill(pid, signal.SIGKILL)
+        while pid in slots.processes():  # till it is seen: else nobody can know what it has begun
+            gevent.sleep(0.002)
+        assert node.call("cpu.process") != pid
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("lambda", "execution_failed"),
+        ("deep", "execution_failed"),
+        ("recursion", "execution_failed"),
+        ("unspeakable", "execution_failed"),
+        ("closes", "execution_failed"),
+        ("large", ""),
+        ("prints", ""),
+        ("forks", ""),
+    ],
+)
+def test_whatever_it_does_to_its_process_the_next_one_is_served(node: Node, how: str, code: str) -> None:
+    response = node.request("cpu.odd", {"how": how}, timeout=20)
+    assert (response.error.code if response.error is not None else "") == code
+    assert node.call("cpu.process") > 0
+
+
+def test_a_file_that_never_ends_its_import_in_the_process_is_a_timeout(tmp_path: Path) -> None:
+    config = loaded(tmp_path)
+    neighbour = tmp_path / "work" / "neighbour.py"
+    # Only in the process of the pool, whose parent this one is.
+    neighbour.write_text(NEIGHBOUR + "import os\nwhile os.getppid() == " + str(os.getpid()) + ":\n    pass\n")
+    with Node(config, log_stream=io.StringIO()) as node:
+        error = node.request("cpu.process", timeout=1.0).error
+        assert error is not None
+        assert error.code == "timeout"
+        until(lambda: all(pool.statistics()["running"] == 0 for pool in node.surroundings.pools))
 
 
 def test_a_timeout_kills_the_process(node: Node, tmp_path: Path) -> None:
