@@ -238,7 +238,7 @@ def test_closing_ends_the_threads_and_gives_the_files_back(tmp_path: Path) -> No
         with Database(tmp_path / "node.db") as database:
             a_table(database)
             words(database)
-            assert our_threads() == 2
+            wait_for(lambda: our_threads() == 2)
     wait_for(lambda: our_threads() == 0)
     assert len(list(Path("/proc/self/fd").iterdir())) == open_files
 
