@@ -207,9 +207,10 @@ class Catalogue:
                 exact = f"{id}@{one.definition.version}"
                 if exact in self._by_name:
                     other = self._by_name[exact].definition
+                    same = other.source == one.definition.source
+                    advice = "name its file once" if same else "give one of them another id or version"
                     raise DefinitionError(
-                        f"{one.definition.source}: {exact} is there already, from {other.source};"
-                        " give one of them another id or version"
+                        f"{one.definition.source}: {exact} is there already, from {other.source}; {advice}"
                     )
                 self._by_name[exact] = one
                 # The highest stands for its prefixes: `id@1.2`, `id@1`, `id`.

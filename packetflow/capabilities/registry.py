@@ -277,6 +277,9 @@ class CapabilityRegistry(GenServer):
                 self._log.error("capabilities were not taken on", source=name, error=text)
         for name in self._faults.keys() - change.faults.keys():
             self._log.info("capabilities are whole again", source=name)
+        for name in change.without - self._without:
+            if not any(_is_meant(one, name) for group in change.groups for one in group.registered):
+                self._log.warning("a capability that nobody serves is withheld", capability=name)
         self._groups, self._without, self._faults = change.groups, change.without, change.faults
         self._publish(change.catalogue, change.faults)
         self._retire(gone)
@@ -329,6 +332,10 @@ class CapabilityRegistry(GenServer):
     def _close(self, groups: list[Group]) -> None:
         for group in reversed(groups):
             group.close(self._log)
+
+
+def _is_meant(one: Registered, name: str) -> bool:
+    return name in (one.definition.id, f"{one.definition.id}@{one.definition.version}")
 
 
 def _names(catalogue: Catalogue) -> set[str]:

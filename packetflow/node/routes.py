@@ -328,7 +328,7 @@ class Routes:
         name = given.name if isinstance(given, InJob) else given
         registered = self.catalogue.find(name)
         if registered is None:
-            return Refused(self._unknown(grants, name))
+            return Refused(self.unknown(grants, name))
         definition = registered.definition
         refusal: RequestError | None = None
         if not grants.allow(definition.id):
@@ -383,13 +383,17 @@ class Routes:
         if definition.background and definition.timeout is None:
             route.timeout = WITHOUT_END
 
-    def _unknown(self, grants: Grants, name: str) -> NotFound:
+    def unknown(self, grants: Grants, name: str) -> NotFound:
+        """The error for a capability (`id`, or `id@version`) that is not there for these rights, with what is nearest to it."""
         id, _, version = name.partition("@")
         there = [one for one in self.catalogue.versions(id) if self._may_know(grants, one)]
         versions = [registered.definition.version for registered in there]
         if versions:
+            missed = (
+                f"{id} has no version {version!r}" if version else f"the highest {id} is not there for you"
+            )
             return NotFound(
-                f"{id} has no version {version!r}; there is {', '.join(versions)}",
+                f"{missed}; there is {', '.join(versions)}",
                 {"capability": id, "versions": versions},
             )
         nearest = self.catalogue.nearest(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .conftest import Desk
 
 MORE = '''
@@ -71,3 +73,39 @@ def test_a_broken_file_is_refused_with_its_line(project: Desk) -> None:
     ran = project("capability", "add", "broken.py", "--json")
     assert (ran.code, ran.document["error"]["code"]) == (1, "rejected")
     assert "broken.py:3" in ran.document["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("show",), 2, "ID"),
+        (("show", "ticket.opne"), 5, "ticket.open"),
+        (("show", "ticket.open@9"), 5, "1.0.0"),
+        (("show", "ticket.open", "ticket.find"), 2, "unexpected"),
+        (("show", "\x1b[31mred"), 5, "no capability"),
+        (("show", "x" * 100_000), 2, "at most 200 characters"),
+        (("search",), 2, "word"),
+        (("search", "--requires"), 2, "--requires"),
+        (("search", "--requries", "text"), 2, "--requires"),
+        (("list", "--tag"), 2, "--tag"),
+        (("add",), 2, "FILE"),
+        (("add", "nowhere.py"), 1, "no such file"),
+        (("add", "capabilities.py"), 1, "is there already"),
+        (("add", "config/node.toml"), 1, "node.toml"),
+        (("add", "."), 5, "no file"),
+        (("add", "", "--dry-run"), 5, "no file"),
+        (("remove", "--yes"), 2, "ID"),
+        (("remove", "ticket.opne", "--yes"), 5, "ticket.open"),
+        (("remove", "ticket.open@9", "--yes"), 5, "1.0.0"),
+        (("remove", "system.health", "--yes"), 1, "own"),
+        (("remove", "nowhere.py", "--yes"), 5, "was not added"),
+        (("remvoe", "ticket.open"), 2, "remove"),
+    ],
+)
+def test_what_can_not_be_is_refused_in_words_and_changes_nothing(
+    desk: Desk, words: tuple[str, ...], code: int, told: str
+) -> None:
+    ran = desk("capability", *words)
+    assert (ran.code, "Traceback" in ran.err) == (code, False), ran
+    assert told.lower() in ran.err.lower()
+    assert desk("call", "work.echo", "value=1").code == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from packetflow.documents.faults import KeyPath
 from packetflow.node.config.effect_sections import channel_faults
+
+OWN = ("system.", "job.")  # where the ids of the node's own capabilities begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,18 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
                     f'name = "{name}_2" and module = "{entry.get("module", name)}" run the same module twice',
                     ("modules", first, "name"),
                 )
+    yield from _catalogue(part("catalogue"))
+    sources: dict[tuple[str, str], int] = {}
     for index, entry in entries("capabilities"):
+        for key in ("path", "module"):
+            if entry.get(key) is not None and sources.setdefault((key, _normal(entry[key])), index) != index:
+                yield Contradiction(
+                    ("capabilities", index, key),
+                    f'"{entry[key]}" is named twice',
+                    "each source once",
+                    "",
+                    ("capabilities", sources[key, _normal(entry[key])], key),
+                )
         given = [key for key in ("path", "module") if entry.get(key) is not None]
         if len(given) != 1:
             yield Contradiction(
@@ -106,3 +120,32 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
                 "both path and module are given" if given else "neither path nor module is given",
                 'one of the two, for example path = "examples/support_desk/capabilities.py"',
             )
+
+
+def _catalogue(section: Mapping[str, Any]) -> Iterator[Contradiction]:
+    for key in ("files", "folders"):
+        found = section.get(key)
+        first: dict[str, int] = {}
+        for index, path in enumerate(found if isinstance(found, list | tuple) else ()):
+            before = first.setdefault(_normal(path), index)
+            if before != index:
+                yield Contradiction(
+                    ("catalogue", key, index),
+                    f'"{path}" is named twice',
+                    "each path once",
+                    "",
+                    ("catalogue", key, before),
+                )
+    withheld = section.get("without")
+    for index, name in enumerate(withheld if isinstance(withheld, list | tuple) else ()):
+        if isinstance(name, str) and name.startswith(OWN):
+            yield Contradiction(
+                ("catalogue", "without", index),
+                f"{name} is the node's own and stays",
+                "capabilities of your own",
+                "what a caller may ask for is in [access]",
+            )
+
+
+def _normal(path: object) -> str:
+    return os.path.normpath(str(path))

@@ -17,7 +17,6 @@ from packetflow.node.system.jobs import job_functions
 from packetflow.node.system.runs import run_capabilities
 from packetflow.node.trace_search import TraceFilter
 from packetflow.security.access import Session
-from packetflow.wire.errors import NotFound
 
 if TYPE_CHECKING:
     from packetflow.composition.durable.waking import Waking
@@ -164,9 +163,7 @@ def _seeing(node: View) -> list[Callable[..., Any]]:
         """One capability in full: contract, versions, load."""
         found = node.describe(context.session, id)
         if found is None:
-            raise NotFound(
-                f"no capability {id!r}", {"capability": id, "nearest": _nearest(node, context, id)}
-            )
+            raise context.door.routes.unknown(context.session.grants, id)
         return found
 
     @declare("system.modules", tags=["system"])
@@ -195,12 +192,6 @@ def _seeing(node: View) -> list[Callable[..., Any]]:
         return node.live_config()
 
     return [health, status, catalogue, capability, modules, module_show, tree, stats, config]
-
-
-def _nearest(node: View, context: Context, id: str) -> list[str]:
-    missed = context.request(id.partition("@")[0] or "-")
-    nearest = missed.error.details.get("nearest", []) if missed.error is not None else []
-    return list(nearest)
 
 
 def _tracing(node: View) -> list[Callable[..., Any]]:
