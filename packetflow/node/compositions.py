@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from packetflow.composition.plan import Composition
     from packetflow.node.door import Door
     from packetflow.storage.database import Database
+    from packetflow.storage.outbox import Event
 
 KEPT = 256  # plans of which is remembered whether they are durable
 
@@ -42,6 +43,8 @@ class Compositions:
         # The database of runs, and what has the process of the runs begin with them. Set by the node.
         self.database: Callable[[], Database] | None = None
         self.begin_runs: Callable[[], object] = _nobody
+        # Told of events that were put into the outbox together with what a step came to.
+        self.published: Callable[[Sequence[Event]], object] = lambda events: None
 
     @property
     def engine(self) -> Engine:
@@ -112,7 +115,7 @@ class Compositions:
         from packetflow.storage.runs.sqlite import SqliteRuns
 
         door, clock = self.door, self._clock.monotonic
-        store = SqliteRuns(self.database)
+        store = SqliteRuns(self.database, self.published)
         self._waking = Waking(
             Runs(store, self.engine, lambda row: StepRequests(door, row, clock), contract_of(door))
         )

@@ -2,103 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 
-from packetflow import Context, Node, capability
-from packetflow.composition.building import approval, composition, parallel, pipeline, step, wait_for
+from packetflow import capability
+from packetflow.composition.building import approval, parallel, pipeline, step, wait_for
 from packetflow.composition.building import sleep as wait_a_while
 from packetflow.composition.nodes import PlanError
-from packetflow.composition.plan import Composition
-from packetflow.node.config import NodeConfig
 from packetflow.wire.errors import Conflict, Forbidden, NotFound, Rejected, RequestError, Timeout
 
-
-class Place:
-    """A data folder, and nodes on it, one after the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.done: list[str] = []
-        self.nodes: list[Node] = []
-        self.log = io.StringIO()
-
-    def capabilities(self) -> list[Callable[..., Any]]:
-        @capability("work.do")
-        def do(word: str) -> dict[str, str]:
-            """Do it."""
-            self.done.append(word)
-            return {"did": word}
-
-        @capability("work.undo")
-        def undo(word: str) -> None:
-            """Undo it."""
-            self.done.append(f"undo {word}")
-
-        @capability("work.slow")
-        def slow(word: str, context: Context) -> dict[str, str]:
-            """Do it slowly."""
-            gevent.sleep(0.3)
-            self.done.append(f"slow {word}")
-            return {"did": word}
-
-        return [do, undo, slow]
-
-    def node(
-        self, *plans: Composition, more: list[Any] | None = None, rights: list[str] | None = None
-    ) -> Node:
-        config = NodeConfig.model_validate(
-            {
-                "node": {"name": "durable", "data_folder": str(self.folder)},
-                "tcp": {"enabled": False},
-                "http": {"enabled": False},
-                "access": {"local": ["*", "system.*"]},
-            }
-        )
-        given = self.capabilities() if more is None else more
-        node = Node(config, capabilities=[*given, *(plan.definition for plan in plans)], log_stream=self.log)
-        self.nodes.append(node)
-        return node.start()
-
-    def again(self, *plans: Composition, more: list[Any] | None = None) -> Node:
-        self.nodes[-1].stop()
-        return self.node(*plans, more=more)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path / "run")
-    yield made
-    for node in made.nodes:
-        node.stop(0.0)
-
-
-def left_waiting(node: Node, id: str, **payload: Any) -> str:
-    """Begin a run, and wait until it waits; its id. Its caller waits too."""
-    known = {row["id"] for row in node.call("system.runs")["runs"]}
-    gevent.spawn(node.request, id, payload)
-    with gevent.Timeout(20):
-        while True:
-            rows = node.call("system.runs", {"state": "waiting", "composition": id})["runs"]
-            new = [str(row["id"]) for row in rows if row["id"] not in known]
-            if new and node.waking().runs.under_way == 0:
-                return new[0]
-            gevent.sleep(0.01)
-
-
-def ended(node: Node, run: str) -> Any:
-    waking = node.waking()
-    return waking.runs.wait(waking.find(run), 10.0)
-
-
-def flow(id: str, body: Any, **options: Any) -> Composition:
-    return composition(id, "A plan", body, requires={"word": str}, durable=True, **options)
-
+from .durable import Place, ended, flow, left_waiting
 
 PAID = flow("test.paid", pipeline(step("work.do"), wait_for("paid"), step("work.do", inputs={"word": "by"})))
 ASKED = flow("test.asked", pipeline(approval(["ana"], outputs={"decided_by": "who"}), step("work.do")))

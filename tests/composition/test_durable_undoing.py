@@ -34,7 +34,7 @@ def durable() -> Iterator[None]:
 
 
 def test_a_step_that_was_undone_is_asked_for_with_another_key_and_one_that_failed_with_the_same() -> None:
-    """Given a retry whose second step fails, when it is tried again, then what was undone is done once more, for who keeps keys."""
+    """Given a retry whose second step fails, when it is tried again, then what was undone is done once more."""
 
     def program(world: World) -> list[tuple[str, str | None]]:
         asked: list[tuple[str, str | None]] = []

@@ -111,9 +111,11 @@ class Interpreter:
             except RequestError as error:
                 strand.check(draining=False)
                 told = located(error, f"step {label}", place)
+                journal.publish(running.requests.outgoing(running.key(place)))
                 journal.record(place, "failed", label, told.as_dict(), capability, clock() - start)
             else:
                 strand.check(draining=False)
+                journal.publish(running.requests.outgoing(running.key(place)))
                 write = journal.note if tail else journal.record
                 write(place, "done", label, value, capability, clock() - start)
             entry = journal.find(place)

@@ -87,6 +87,10 @@ class Runs:
         self._again: set[int] = set()  # to be looked at when they have left memory
         self._bell = Bell()
         self._open = False
+        self._draining = False
+        self._leaving: list[
+            gevent.Greenlet[..., None]
+        ] = []  # of an earlier life: what they do must be over first
         self._taking_up: gevent.Greenlet[..., None] | None = None
 
     def now(self) -> float:
@@ -101,13 +105,13 @@ class Runs:
 
     def begin(self) -> gevent.Greenlet[..., None]:
         """Take up what is unfinished; the greenlet that does it, which ends by an error only."""
-        self._open = True
+        self._open, self._draining = True, False
         self._taking_up = gevent.spawn(self._take_up_all)
         return self._taking_up
 
     def drain(self) -> None:
         """Begin no run any more, and have those under way park after their step (design ruling 32)."""
-        self._open = False
+        self._open, self._draining = False, True
         for live in list(self._live.values()):
             live.stop(Parked())
         for number, watchers in self._watchers.items():
@@ -123,7 +127,8 @@ class Runs:
         """End at once: what is under way stays as it is stored, and is taken up at the next begin."""
         self._open = False
         living, self._live = list(self._live.values()), {}
-        gevent.killall([live.greenlet for live in living if live.greenlet is not None], block=False)
+        self._leaving += [live.greenlet for live in living if live.greenlet is not None]
+        gevent.killall(self._leaving, block=False)
         if self._taking_up is not None:
             self._taking_up.kill(block=False)
         self._ready.clear()
@@ -133,7 +138,8 @@ class Runs:
     def start(self, plan: Composition, payload: Any, session: Any, key: str | None = None) -> RunRow:
         """Store a run and begin it; of a key that is known, the run that there is. Raises Unavailable while the node stops."""
         if not self._open:
-            raise Unavailable("the node is stopping, so it begins no run", retry_after=1.0)
+            why = "the node is stopping" if self._draining else "the node is taking up its runs again"
+            raise Unavailable(f"{why}, so it begins none now", retry_after=1.0)
         stored = self.plans.of(plan)
         now = self.now()
         new = NewRun(
@@ -205,7 +211,7 @@ class Runs:
         """A run's greenlet ends."""
         if self._live.get(live.row.number) is live:
             del self._live[live.row.number]
-        if not self._open:
+        if self._draining:
             self._goes_on_later(self._watchers.get(live.row.number, ()))
         if live.row.number in self._again:
             self._again.discard(live.row.number)
@@ -257,6 +263,8 @@ class Runs:
             self._bell.set()
 
     def _take_up_all(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        gevent.joinall(leaving)  # each has SHUTDOWN seconds for what it stops
         room = BoundedSemaphore(AT_ONCE)
         after = 0
         while numbers := self._patiently(partial(self.store.in_state, [RUNNING], after, BATCH)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import gevent
@@ -23,6 +23,7 @@ from packetflow.wire.errors import Cancelled, RequestError, Timeout
 if TYPE_CHECKING:
     from packetflow.composition.durable.journal import Journal
     from packetflow.composition.engine import Engine
+    from packetflow.storage.outbox import Event as Outgoing
 
 Operation = Callable[["Strand", Scope, str], Any]
 
@@ -42,6 +43,9 @@ class Requests(Protocol):
 
         timeout: seconds at most. key: what the other side can tell a repetition by.
         """
+
+    def outgoing(self, key: str) -> Sequence[Outgoing]:
+        """What the effects of the request with this key give to the outbox, to be stored with its outcome; once."""
 
     def cancel(self, running: greenlet, error: RequestError) -> None:
         """End the request that this greenlet is in; nothing if it is in none."""

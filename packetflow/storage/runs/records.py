@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from packetflow.storage.outbox import Event as Outgoing
+
 # What a run can be. The last three are its end.
 RUNNING = "running"  # under way, or about to be: picked up at the node's start
 WAITING = "waiting"  # for an event, a time or a decision
@@ -86,7 +88,13 @@ class Question(NamedTuple):
     on_timeout: str
 
 
-Change = Put | Drop | Wait | Question
+class Publish(NamedTuple):
+    """Put these into the outbox: they are published if and only if what is stored with them is."""
+
+    events: tuple[Outgoing, ...]
+
+
+Change = Put | Drop | Wait | Question | Publish
 
 
 @dataclass(frozen=True, slots=True)

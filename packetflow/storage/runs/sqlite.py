@@ -10,6 +10,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from packetflow.storage.database import Database
+from packetflow.storage.outbox import SCHEMA as OUTBOX
+from packetflow.storage.outbox import Event as Outgoing
+from packetflow.storage.outbox import put_in
 from packetflow.storage.runs.records import (
     OPEN,
     RUNNING,
@@ -23,6 +26,7 @@ from packetflow.storage.runs.records import (
     Event,
     Loaded,
     NewRun,
+    Publish,
     Put,
     RunFilter,
     RunRow,
@@ -52,10 +56,18 @@ MANY = 200  # runs that are read in one statement
 
 
 class SqliteRuns:
-    """Runs in a database, which is asked for at each use: after a restart it may be another one."""
+    """Runs in a database, which is asked for at each use: after a restart it may be another one.
 
-    def __init__(self, database: Callable[[], Database]) -> None:
+    published: told of events that were put into the outbox together with what a run came to.
+    """
+
+    def __init__(
+        self,
+        database: Callable[[], Database],
+        published: Callable[[Sequence[Outgoing]], object] = lambda events: None,
+    ) -> None:
         self._get = database
+        self._published = published
         self._database: Database = None  # type: ignore[assignment]  # until _prepare
 
     def _write(self, work: Any) -> Any:
@@ -70,6 +82,7 @@ class SqliteRuns:
         database = self._get()
         if database is not self._database:
             database.prepare(RUNS)
+            database.prepare(OUTBOX)
             self._database = database
 
     # ---- a run's life -----------------------------------------------------------------------------------------------------
@@ -118,6 +131,12 @@ class SqliteRuns:
             return
         now = _moment(changes)
         self._database.write(lambda transaction: _apply(transaction, run, changes, now))
+        self._tell(changes)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Publish):
+                self._published(change.events)
 
     def finish(
         self,
@@ -142,6 +161,7 @@ class SqliteRuns:
             _withdraw(transaction, "run = ?1", (run,), now)
 
         self._write(work)
+        self._tell(changes)
 
     def park(
         self, run: int, changes: Sequence[Change], waits: int, counts: tuple[int, int], now: float
@@ -160,6 +180,7 @@ class SqliteRuns:
             return True
 
         parked: bool = self._write(work)
+        self._tell(changes)
         return parked
 
     def set_state(
@@ -434,6 +455,8 @@ def _apply(transaction: Transaction, run: int, changes: Sequence[Change], now: f
                     change.scope,
                 ),
             )
+        elif isinstance(change, Publish):
+            put_in(transaction, change.events, now)
         else:
             transaction.execute(
                 "INSERT OR IGNORE INTO approvals (id, run, place, label, who, subject, opened, deadline, on_timeout, state)"
