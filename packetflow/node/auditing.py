@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from gevent import get_hub
 from gevent.event import AsyncResult, Event
 
 from packetflow.node.config import NodeConfig
@@ -154,6 +156,8 @@ class AuditFiles:
         self._anchor = anchor
         self._files: AuditLog | None = None
         self._pool = ThreadPool(1, name="audit")
+        drawn = getattr(get_hub().loop, "chance", None)  # a simulated loop has its own, by the seed
+        self._chance: Random | None = drawn() if drawn is not None else None
 
     def commit(self, group: Records) -> None:
         """Write records. Raises AuditLogError."""
@@ -193,7 +197,7 @@ class AuditFiles:
     def _append(self, group: Records) -> None:
         if self._files is None:
             try:
-                key = node_key(self._folder)
+                key = node_key(self._folder, self._chance)
             except (OSError, ValueError) as error:
                 raise AuditLogError(f"the node's key can't be used: {error}") from error
             self._files = AuditLog(

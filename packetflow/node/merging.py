@@ -132,6 +132,12 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
     if "metrics" in mine:
         others = {id: stats["metrics"] for id, stats in told.items() if not isinstance(stats, Exception)}
         merged["metrics"] = merged_metrics(mine["metrics"], others)  # type: ignore[typeddict-item, arg-type]
+    if "traces" in mine:
+        all_ = [mine, *(stats for stats in told.values() if not isinstance(stats, Exception))]
+        merged["traces"] = {
+            "stored": sum(stats["traces"]["stored"] for stats in all_),
+            "lost": sum(stats["traces"]["lost"] for stats in all_),
+        }
     missing = [id for id, stats in told.items() if isinstance(stats, Exception)]
     if missing:
         merged["missing"] = missing

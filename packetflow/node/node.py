@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
@@ -43,6 +43,7 @@ from packetflow.node.supervision import CAPABILITIES, MODULES, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
 from packetflow.node.system.dead_letters import dead_letter_functions
+from packetflow.node.trace_keeping import StoredSearch
 from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
@@ -51,6 +52,7 @@ from packetflow.otp.errors import NoProcess, PacketFlowError
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.storage.disk import Disk
+from packetflow.storage.traces import TraceRow
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
@@ -120,7 +122,12 @@ class Node(Overview):
             node=settings.node.name,
         )
         self.routes = Routes(settings.timeouts.request, ESCAPES)
-        self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
+        self.traces = Traces(
+            self.clock,
+            settings.traces.keep,
+            settings.traces.memory,
+            settings.traces.store if self._own_folder is None else "none",
+        )
         self.trail = AuditTrail(self.clock, self.log)
         self.audit_files: AuditFiles | None = None
         self.effects = effects_of(
@@ -166,6 +173,9 @@ class Node(Overview):
         self.events = Events(self.system, self.door.new_id, lambda: self.stores.outbox)
         self.compositions.published = self.events.look
         self.effects.publish = Outgoing(self.events, self.effects.channels).put
+        self.stored_traces = StoredSearch(
+            lambda: self.stores.traces if self.stores.lasting and self.stores.has_file else None
+        )
         self.letters = Letters(self)
         self.changing = Changing(self)
         self._reloading = Reloading(self)
@@ -209,6 +219,21 @@ class Node(Overview):
         self.audit_files = files_of(self.config, self.clock, self.log)
         self.trail.commit, self.trail.keep = self.audit_files.commit, self.audit_files.keep
         return audit_child(self.trail, self.audit_files.close, self.config.timeouts.shutdown)
+
+    def keep_traces(self, rows: Sequence[TraceRow]) -> None:
+        """Store traces. Raises RequestError."""
+        stored = self.stores.traces
+        if stored is not None:
+            stored.put(rows)
+
+    def prune_traces(self) -> None:
+        """Forget stored traces that are too old or too many, and give their room back. Raises RequestError."""
+        stored = self.stores.traces if self.stores.has_file else None
+        if stored is None:
+            return
+        settings = self.config.traces
+        if stored.prune(self.clock.utc().timestamp() - settings.expire, settings.stored):
+            self.stores.database.vacuum()
 
     def more_children(self) -> list[ChildSpec]:
         """What stands in the tree of this kind of node between the modules and the doors."""

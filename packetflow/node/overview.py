@@ -11,6 +11,7 @@ from packetflow.node.changing import ModuleSwitch
 from packetflow.node.listeners import address_of
 from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree
 from packetflow.node.system import shapes
+from packetflow.node.trace_search import TraceSearch
 from packetflow.otp.errors import CallFailed
 from packetflow.telemetry.traces import OWN
 from packetflow.wire.errors import RequestError, Unavailable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from packetflow.node.reloading import Reloading
     from packetflow.node.routes import Routes
     from packetflow.node.stores import Stores
+    from packetflow.node.trace_keeping import StoredSearch
+    from packetflow.node.trace_search import TraceFilter
     from packetflow.node.watch import Watch
     from packetflow.otp import Ref, System
     from packetflow.otp.clock import Clock
@@ -54,6 +57,7 @@ class Overview:
     stores: Stores
     system: System
     traces: Traces
+    stored_traces: StoredSearch
     trail: AuditTrail
     transports: list[Transport]
     _file_faults: dict[str, str]
@@ -210,15 +214,23 @@ class Overview:
         stats = view.stats_of(
             self.door, self._hub_watch.counts(), self.compositions.circuits(), self.jobs.counts()
         )
-        return {**stats, "effects": view.effects_of(self)}
+        return {
+            **stats,
+            "effects": view.effects_of(self),
+            "traces": {"stored": self.traces.stored, "lost": self.traces.lost},
+        }
 
-    def recent(self, limit: int) -> list[dict[str, Any]]:
-        """The last requests from outside, the newest first, a row each."""
-        return view.recent_rows(self.traces, limit)
+    def recent(self, limit: int, asked: TraceFilter | None = None) -> list[dict[str, Any]]:
+        """The last requests from outside, the newest first, a row each: of memory and of what is stored. Raises
+        ValidationFailed."""
+        search = TraceSearch(asked or {})
+        rows = {row["id"]: row for row in self.stored_traces.rows(search, limit)}
+        rows.update((row["id"], row) for row in view.recent_rows(self.traces, limit, search))
+        return sorted(rows.values(), key=lambda row: str(row["started"]), reverse=True)[:limit]
 
     def trace(self, id: str) -> dict[str, Any]:
         """The way of one request: `last`, or the one whose trace's id begins so. Raises NotFound, ValidationFailed."""
-        return view.one_trace(id, view.find_traces(self.traces, id))
+        return view.one_trace(id, view.find_traces(self.traces, id), self.stored_traces)
 
     def live_config(self) -> shapes.Configuration:
         """The configuration in force and where each value comes from; secrets hidden."""

@@ -24,6 +24,7 @@ from packetflow.node.load import health_of, merged_load
 from packetflow.node.merging import merged_modules, merged_stats, worker_findings, worker_rows
 from packetflow.node.node import Node
 from packetflow.node.system import shapes
+from packetflow.node.trace_search import TraceFilter
 from packetflow.node.worker import TRUSTED
 from packetflow.otp import (
     CallFailed,
@@ -41,6 +42,7 @@ from packetflow.otp import stop as stop_process
 from packetflow.otp.errors import CallTimeout, PacketFlowError
 from packetflow.security.access import Session
 from packetflow.storage import outbox
+from packetflow.storage.traces import TraceRow
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
 from packetflow.wire.codec import Msgpack, Unencodable, unsendable
@@ -218,6 +220,8 @@ class ParentNode(Node):
                 }
             case ("audit", list(records)):
                 return self._record(records)
+            case ("store traces", list(rows)):
+                return self._stored([TraceRow(*row) for row in rows])
             case ("publish", list(events)):
                 return self._publish(
                     [
@@ -250,6 +254,14 @@ class ParentNode(Node):
             return "unencodable", str(error)
         except PacketFlowError as error:
             return error.code, str(error)
+        return None
+
+    def _stored(self, rows: list[TraceRow]) -> str | None:
+        """Store a worker's traces. Why they could not be."""
+        try:
+            self.keep_traces(rows)
+        except PacketFlowError as error:
+            return str(error)
         return None
 
     @contextmanager
@@ -366,10 +378,12 @@ class ParentNode(Node):
         _graft(found, {row["worker"]: row for row in self.rows()}, self.ask_all("tree"))
         return found
 
-    def recent(self, limit: int) -> list[dict[str, Any]]:
+    def recent(self, limit: int, asked: TraceFilter | None = None) -> list[dict[str, Any]]:
         """The last requests of all processes, the newest first."""
-        rows = super().recent(limit)
-        for id, told in self.ask_all("recent", limit).items():
+        rows = super().recent(limit, asked)
+        known = {row["id"] for row in rows}
+        for id, told in self.ask_all("recent", limit, asked).items():
+            told = [row for row in told if row["id"] not in known]
             rows += [{**row, "worker": id} for row in told]
         return sorted(rows, key=lambda row: str(row["started"]), reverse=True)[:limit]
 
@@ -378,7 +392,7 @@ class ParentNode(Node):
         found = view.find_traces(self.traces, id)
         for worker, told in self.ask_all("traces", id).items():
             found += [one._replace(data={**one.data, "worker": worker}) for one in told]
-        return view.one_trace(id, found)
+        return view.one_trace(id, found, self.stored_traces)
 
 
 class Ports(GenServer):

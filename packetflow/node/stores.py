@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from packetflow.storage.disk import Disk
     from packetflow.storage.idempotency import IdempotencyKeys
     from packetflow.storage.outbox import Outbox
+    from packetflow.storage.traces import StoredTraces
     from packetflow.storage.transaction import Transaction
     from packetflow.storage.writer import State
 
@@ -50,6 +51,7 @@ class Stores:
         self._keys: IdempotencyKeys | None = None
         self._dead_letters: DeadLetters | None = None
         self._outbox: Outbox | None = None
+        self._traces: StoredTraces | None = None
         self._pruned = clock.monotonic()
         self.on_due: Callable[[], object] = _nothing
 
@@ -125,6 +127,17 @@ class Stores:
 
                 self._outbox = MemoryOutbox(self._clock)
         return self._outbox
+
+    @property
+    def traces(self) -> StoredTraces | None:
+        """Where traces are stored; None where nothing outlives the node."""
+        if not self.lasting:
+            return None
+        if self._traces is None:
+            from packetflow.storage.traces import StoredTraces
+
+            self._traces = StoredTraces(self.database)
+        return self._traces
 
     def bury(self, event: str, letter: DeadLetter) -> None:
         """Take an event out of the outbox and keep a dead letter instead: both or neither. Raises StorageUnavailable."""

@@ -108,6 +108,7 @@ class Streams(Detours):
                 call.route.effects.ended(call, making.facts(), making.error)
             if making.error is not None:
                 self._count_failure(call, making.error)
+            self.traces.over(call)
         making.release()
 
     def _count_failure(self, call: Context, error: RequestError) -> None:

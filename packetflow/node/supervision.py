@@ -4,6 +4,7 @@ Node                          one_for_one
 ├─ telemetry                  its loss costs log lines of the runtime, nothing else
 ├─ storage                    holds the data folder and what is stored in it
 ├─ publisher                  gives the outbox's events to who subscribed
+├─ traces                     stores finished traces
 ├─ audit                      writes audit records
 ├─ notices                    one_for_one: a channel each, and the effects that are done after the answer
 └─ core                       rest_for_one
@@ -30,6 +31,7 @@ from packetflow.node.durable import DurableRuns
 from packetflow.node.listeners import listeners
 from packetflow.node.parts import Storage, Telemetry
 from packetflow.node.publisher import PUBLISHER, Publisher
+from packetflow.node.trace_keeping import TraceKeeper
 from packetflow.node.view import tree_row
 from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, StartFailed, Supervisor
 from packetflow.otp import tree as tree_of
@@ -70,6 +72,16 @@ def start_tree(node: Node) -> Ref:
         node.log,
         id="storage",
     )
+    traces = ChildSpec(
+        TraceKeeper,
+        node.traces,
+        node.keep_traces,
+        node.prune_traces,
+        node.clock,
+        node.log,
+        id="traces",
+        shutdown=timeouts.shutdown,
+    )
     publisher = ChildSpec(
         Publisher,
         lambda: node.stores,
@@ -84,6 +96,7 @@ def start_tree(node: Node) -> Ref:
             [
                 ChildSpec(Telemetry, node.log, id="telemetry"),
                 *([storage, publisher] if node.holds_folder else []),
+                *([traces] if node.traces.stores else []),
                 node.audit_process(),
                 channel_processes(
                     [*(node.effects.channels.values() if node.holds_folder else ()), node.effects.deferred],

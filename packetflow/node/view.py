@@ -22,12 +22,14 @@ from packetflow.node.rules import visible
 from packetflow.node.system import job_shapes, shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
-from packetflow.telemetry.traces import OWN, SHORTEST, Traces, quantile
+from packetflow.telemetry.traces import SHORTEST, Traces, outcome_of, quantile
 from packetflow.wire.errors import NotFound, Rejected, RequestError, ValidationFailed
 
 if TYPE_CHECKING:
     from packetflow.node.door import Door
     from packetflow.node.overview import Overview
+    from packetflow.node.trace_keeping import StoredSearch
+    from packetflow.node.trace_search import TraceSearch
 
 
 STARTED_SCHEMA = {"$schema": DIALECT, **STARTED.json_schema(mode="serialization")}
@@ -328,11 +330,17 @@ def catalogue_refusal(name: str, error: Exception) -> RequestError:
     return Rejected(f"{error}; the catalogue is as it was", details)
 
 
-def recent_rows(traces: Traces, limit: int) -> list[dict[str, Any]]:
-    """The last requests from outside, the newest first, the node's own left out."""
+def recent_rows(traces: Traces, limit: int, search: TraceSearch) -> list[dict[str, Any]]:
+    """The last requests in memory that are asked for, the newest first."""
     rows: list[dict[str, Any]] = []
     for call in traces:
-        if call.parent is None and not call.capability.startswith(OWN):
+        known = {
+            "id": call.id, "parent": call.parent.id if call.parent is not None else None, "capability": call.capability,
+            "version": str(call.version), "principal": call.principal, "tenant": call.tenant, "door": call.session.door,
+            "started": traces.epoch(call.stamps[0]), "duration": call.duration, "outcome": outcome_of(call),
+            "error": None if call.error is None else call.error.message,
+        }  # fmt: skip
+        if search.holds(known):
             rows.append(traces.row(call))
             if len(rows) == limit:
                 break
@@ -361,9 +369,14 @@ def find_traces(traces: Traces, id: str) -> list[Found]:
     ]
 
 
-def one_trace(id: str, found: list[Found]) -> dict[str, Any]:
-    """The one trace of those found: of several that ended last, the last. Raises NotFound; ValidationFailed with the
-    candidates where an id begins several."""
+def one_trace(id: str, found: list[Found], stored: StoredSearch) -> dict[str, Any]:
+    """The one trace of those found: of several that ended last, the last. stored: where it is looked for besides. Raises
+    NotFound; ValidationFailed with the candidates where an id begins several."""
+    if id != "last":
+        known = {one.id for one in found}
+        found = found + [Found(one, 0.0, {}) for one in stored.ids(id) if one not in known]
+        if len(found) == 1 and found[0].id not in known:
+            return stored.one(found[0].id) or {}
     if not found:
         what = "no request was traced yet" if id == "last" else f"no trace {id!r} is kept"
         raise NotFound(what, {"trace": id})

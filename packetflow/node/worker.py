@@ -33,6 +33,7 @@ from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.workers.process import WorkerContext
 from packetflow.security.access import Session
 from packetflow.storage.outbox import Event
+from packetflow.storage.traces import TraceRow
 from packetflow.telemetry.traces import Sample
 from packetflow.wire.codec import Codec, Msgpack, Unencodable
 from packetflow.wire.errors import Internal, RequestError, Timeout, Unavailable, error_from_dict
@@ -204,6 +205,18 @@ class WorkerNode(Node):
         """The process that hands this worker's audit records to the parent, which writes them."""
         self.trail.commit = self._hand_over
         return audit_child(self.trail, lambda seconds: None, self.config.timeouts.shutdown)
+
+    def keep_traces(self, rows: Sequence[TraceRow]) -> None:
+        """The database is the parent's. Raises Unavailable."""
+        try:
+            why = self._worker.call(("store traces", [tuple(row) for row in rows]), PATIENCE)
+        except Exception as error:
+            raise Unavailable(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unavailable(why)
+
+    def prune_traces(self) -> None:
+        """The parent does."""
 
     def _publish(self, events: Sequence[Event]) -> None:
         """The outbox is the parent's. Raises Unavailable, Unencodable."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
+from random import Random, SystemRandom
 
 NAME = "node.key"
 LENGTH = 32
 
 
-def node_key(folder: Path) -> bytes:
-    """The key of a data folder, made if there is none. Raises OSError, ValueError for a file that is no key."""
+def node_key(folder: Path, chance: Random | None = None) -> bytes:
+    """The key of a data folder, made if there is none. Raises OSError, ValueError for a file that is no key.
+
+    chance: what a new one is drawn from; the operating system's if None, as it must be wherever a secret is to be one.
+    """
     path = folder / NAME
     try:
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        return read_key(folder) or _replace_empty(path)
+        return read_key(folder) or _replace_empty(path, chance)
     try:
-        key = secrets.token_bytes(LENGTH)
+        key = (chance or SystemRandom()).randbytes(LENGTH)
         os.write(made, key.hex().encode() + b"\n")
         os.fsync(made)
     finally:
@@ -40,7 +43,7 @@ def read_key(folder: Path) -> bytes | None:
     return key
 
 
-def _replace_empty(path: Path) -> bytes:
+def _replace_empty(path: Path, chance: Random | None) -> bytes:
     """A crash between making the file and writing it left it empty."""
     path.unlink()
-    return node_key(path.parent)
+    return node_key(path.parent, chance)

@@ -67,7 +67,7 @@ def test_the_supervision_tree_has_the_shape_that_was_designed(project: Project, 
     core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]}, "files",
                      "runs", {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
     assert [shape(child) for child in tree["children"]] == [
-        "telemetry", "storage", "publisher", "audit", {"notices": ["effects"]}, core,
+        "telemetry", "storage", "publisher", "traces", "audit", {"notices": ["effects"]}, core,
     ]  # fmt: skip
 
 

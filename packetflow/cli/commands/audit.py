@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from packetflow.cli.exits import Exit
 from packetflow.cli.failures import Failure, usage
 from packetflow.cli.finding import find_node, project_data_folder, shown
 from packetflow.cli.invocation import Invocation
-from packetflow.cli.leaf import SPAN, UNITS, leaf
+from packetflow.cli.leaf import leaf
+from packetflow.cli.moments import begin_of
 from packetflow.cli.screen.painter import Painter
 from packetflow.cli.screen.table import Column, show_pairs, show_table, show_wrapped
 from packetflow.cli.screen.units import ago, count, number
@@ -41,28 +42,11 @@ def list_(run: Invocation, since: str | None, limit: int, **selected: str | None
     now = utc_now()
     asked: dict[str, Any] = {key: value for key, value in selected.items() if value is not None}
     if since is not None:
-        asked["since"] = begin_of(since, now)
+        asked["since"] = begin_of(since, now, "--since")
     document = run.ask("system.audit", {**asked, "limit": limit})
     run.answer(document, lambda out: show_records(out, document["records"], now))
     if not document["records"]:
         run.say("no audit record" + (" fits" if asked else " has been written yet"))
-
-
-def begin_of(text: str, now: datetime) -> str:
-    """The time that --since means, RFC 3339. Raises Failure."""
-    days = text.removesuffix("d")
-    span = SPAN.fullmatch(text.strip())
-    if span is not None and span["unit"]:
-        when = now - timedelta(seconds=float(span["amount"]) * UNITS[span["unit"]])
-    elif days != text and days.isdecimal() and len(days) < 6:
-        when = now - timedelta(days=int(days))
-    else:
-        try:
-            when = datetime.fromisoformat(text)
-        except ValueError:
-            raise usage(f'--since "{text}" is no time: give 30m, 1h, 7d, or 2026-01-31T12:00:00Z') from None
-        when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def show_records(out: Painter, records: Sequence[Mapping[str, Any]], now: datetime) -> None:

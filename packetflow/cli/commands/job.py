@@ -25,7 +25,7 @@ COLOURS = {"done": ("green",), "failed": ("red",), "cancelled": ("yellow",)}
 
 @leaf(
     "list",
-    document="packetflow.node.system.shapes:JobList",
+    document="packetflow.node.system.job_shapes:JobList",
     examples=["job list", "job list --status running --json"],
 )
 @click.option(
@@ -71,7 +71,7 @@ def progress_text(progress: Any) -> str:
 
 @leaf(
     "show",
-    document="packetflow.node.system.shapes:JobDetail",
+    document="packetflow.node.system.job_shapes:JobDetail",
     examples=["job show last", "job show 81f2 --wait --json"],
 )
 @click.argument("id")
@@ -134,7 +134,7 @@ def show_job(out: Painter, job: Mapping[str, Any], now: datetime) -> None:
 
 @leaf(
     "cancel",
-    document="packetflow.node.system.shapes:JobCancelled",
+    document="packetflow.node.system.job_shapes:JobCancelled",
     examples=["job cancel last", "job cancel 81f2 --json"],
     changes=("no_wait",),
 )

@@ -192,10 +192,15 @@ class LogSection(Section):
 
 
 class TracesSection(Section):
-    """Traces kept in memory."""
+    """Traces, in memory and in the database."""
 
     keep: Count = Field(default=1000, description="How many finished requests are kept.")
     memory: Size = Field(default=64 * MIB, description="How much memory they may take; the oldest go first.")
+    store: Annotated[Literal["none", "failed", "all"], Expect("none, failed or all")] = Field(
+        default="failed", description="Which are also stored in the database, so that they outlive the node."
+    )
+    expire: Duration = Field(default=7 * 86_400.0, description="How long one is stored.")
+    stored: Count = Field(default=100_000, description="How many are stored at most; the oldest go first.")
 
 
 class JobsSection(Section):
@@ -353,7 +358,9 @@ class NodeConfig(Section):
     limits: LimitsSection = Field(default=LimitsSection(), description="How much of anything.")
     timeouts: TimeoutsSection = Field(default=TimeoutsSection(), description="How long anything may take.")
     log: LogSection = Field(default=LogSection(), description="The log.")
-    traces: TracesSection = Field(default=TracesSection(), description="Traces kept in memory.")
+    traces: TracesSection = Field(
+        default=TracesSection(), description="Traces, in memory and in the database."
+    )
     storage: StorageSection = Field(default=StorageSection(), description="What is kept in the database.")
     audit: AuditSection = Field(default=AuditSection(), description="Audit records.")
     channels: Annotated[

@@ -15,6 +15,7 @@ from packetflow.node.jobs import Jobs
 from packetflow.node.system import shapes
 from packetflow.node.system.jobs import job_functions
 from packetflow.node.system.runs import run_capabilities
+from packetflow.node.trace_search import TraceFilter
 from packetflow.security.access import Session
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class View(Protocol):
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
-    def recent(self, limit: int) -> list[dict[str, Any]]:
+    def recent(self, limit: int, asked: TraceFilter | None = None) -> list[dict[str, Any]]:
         """The last requests."""
 
     def trace(self, id: str) -> dict[str, Any]:
@@ -204,9 +205,36 @@ def _tracing(node: View) -> list[Callable[..., Any]]:
         return {"trace": node.trace(id)}
 
     @declare("system.traces", tags=["system"])
-    def traces(limit: Annotated[int, Field(ge=1, le=1000)] = 20) -> shapes.TraceList:
-        """The last requests, the newest first."""
-        return {"traces": node.recent(limit)}
+    def traces(
+        limit: Annotated[int, Field(ge=1, le=1000)] = 20,
+        where: Annotated[
+            str | None, Field(description="A condition in CEL over what a trace's line has.", max_length=4096)
+        ] = None,
+        capability: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        principal: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        tenant: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        door: Annotated[str | None, Field(description="A pattern.", max_length=40)] = None,
+        outcome: Annotated[
+            str | None, Field(description="`ok`, `error` for any, or an error's code.", max_length=40)
+        ] = None,
+        since: Annotated[str | None, Field(description="RFC 3339.", max_length=40)] = None,
+        until: Annotated[str | None, Field(description="RFC 3339.", max_length=40)] = None,
+        longer: Annotated[float | None, Field(description="Seconds.", ge=0)] = None,
+        shorter: Annotated[float | None, Field(description="Seconds.", ge=0)] = None,
+        text: Annotated[str | None, Field(description="What an error says.", max_length=200)] = None,
+        nested: Annotated[
+            bool, Field(description="Also what requests asked for, and the node's own.")
+        ] = False,
+    ) -> shapes.TraceList:
+        """The last requests, the newest first: those in memory, and those that are stored."""
+        asked = {
+            "where": where, "capability": capability, "principal": principal, "tenant": tenant, "door": door,
+            "outcome": outcome, "since": since, "until": until, "longer": longer, "shorter": shorter, "text": text,
+        }  # fmt: skip
+        given: Any = {key: value for key, value in asked.items() if value is not None}
+        if nested:
+            given["nested"] = True
+        return {"traces": node.recent(limit, given)}
 
     @declare("system.audit", tags=["system"])
     def audit(

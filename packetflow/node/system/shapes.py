@@ -313,6 +313,13 @@ class EffectFigures(TypedDict):
     channels: list[dict[str, Any]]
 
 
+class TraceFigures(TypedDict):
+    """Traces that were stored, and those that could not be kept up with or written."""
+
+    stored: int
+    lost: int
+
+
 class AuditRecord(TypedDict):
     """One audit record. event: request, intent, outcome, refused, recovered. n: its number; hash: of it and all before."""
 
@@ -362,6 +369,7 @@ class Stats(TypedDict):
     circuits: NotRequired[list[Circuit]]
     metrics: NotRequired[list[MetricRow]]
     effects: NotRequired[EffectFigures]
+    traces: NotRequired[TraceFigures]
     hub: NotRequired[Hub]
     missing: NotRequired[list[str]]
 
