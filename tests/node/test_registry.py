@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -395,6 +397,57 @@ def test_an_added_file_that_is_gone_at_the_next_start_holds_nobody_up(folder: Fo
         assert node.health()["findings"] == []
     with folder.node() as node:
         assert node.health()["findings"] == []
+
+
+POOLED = '''
+from packetflow import Pool, capability, ttl
+
+from ._shared import WORD
+
+
+@capability("a.one", pool=Pool(4, name="files"), cache=ttl(60), blocking=True)
+def one(number: int) -> str:
+    """Say which, with everything that has to be given back."""
+    return "{text}" + WORD
+'''
+
+
+def test_a_file_is_loaded_again_and_again_under_load_and_nobody_notices(folder: Folder) -> None:
+    folder.raw("_shared.py", "WORD = '!'\n")
+    folder.raw("one.py", POOLED.format(text="0"))
+    with folder.node() as node:
+        ended = False
+        answers: list[list[str]] = []
+
+        def keep_asking(who: int) -> None:
+            mine: list[str] = []
+            answers.append(mine)
+            while not ended:
+                mine.append(node.call("a.one", {"number": len(mine) % 7}))
+                gevent.sleep(0)
+
+        asking = [gevent.spawn(keep_asking, who) for who in range(4)]
+        until(lambda: len(answers) == 4 and all(answers))
+        before = len(sys.modules), threading.active_count()
+        for version in range(1, 41):
+            folder.raw("one.py", POOLED.format(text=version))
+            assert node.take_on_files() == [
+                f"capabilities of {folder.path / 'watched' / 'one.py'} loaded again"
+            ]
+            wanted = f"{version}!"
+            until(lambda wanted=wanted: all(mine[-1] == wanted for mine in answers))
+        ended = True
+        gevent.joinall(asking, raise_error=True)
+        for mine in answers:
+            versions = [int(answer.rstrip("!")) for answer in mine]
+            assert versions == sorted(versions), "nobody gets an older one after a newer one"
+        until(lambda: len(list(node.surroundings.pools)) == 1)
+        loaded = [
+            name for name in sys.modules if name.startswith("_packetflow_source_") and name.endswith(".one")
+        ]
+        assert len(loaded) == 1
+        assert len(sys.modules) <= before[0] + 3
+        until(lambda: threading.active_count() <= before[1] + 4)
 
 
 # ---- changes at run time ----------------------------------------------------------------------------------------------------
