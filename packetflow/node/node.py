@@ -13,6 +13,7 @@ from gevent.event import Event
 
 from packetflow._version import __version__
 from packetflow.capabilities.catalogue import Catalogue
+from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.registry import CapabilitySource
 from packetflow.intelligence.chain import ModuleChain
@@ -320,6 +321,10 @@ class Node:
     def waking(self) -> Waking:
         """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
         return self.compositions.waking
+
+    def start_run(self, id: str, payload: dict[str, Any], key: str | None, context: Context) -> str:
+        """Begin a durable run of a composition on behalf of a request; its id. Raises what the request is refused by."""
+        return self.compositions.start_run(id, payload, key, context)
 
     @property
     def data_folder(self) -> DataFolder:

@@ -54,6 +54,7 @@ class Run:
     """One run while it is interpreted. engine: for what all runs of a node share."""
 
     __slots__ = (
+        "_keyed",
         "draining",
         "engine",
         "gatherings",
@@ -65,8 +66,12 @@ class Run:
         "steps",
     )
 
-    def __init__(self, id: str, requests: Requests, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self, id: str, requests: Requests, engine: Engine, journal: Journal, generation: int = 0
+    ) -> None:
+        """generation: how often it was begun again after it had been undone; its keys are others then."""
         self.id = id
+        self._keyed = f"{id}~{generation}" if generation else id
         self.requests = requests
         self.engine = engine
         self.journal = journal
@@ -82,7 +87,7 @@ class Run:
 
     def key(self, place: str) -> str:
         """The idempotency key of a step: the same whenever it is run again, by a retry too."""
-        return f"{self.id}/{ATTEMPT.sub('', place) if '(' in place else place}"
+        return f"{self._keyed}/{ATTEMPT.sub('', place) if '(' in place else place}"
 
     def wake(self, place: str) -> None:
         """What `place` waited for has come: its strand goes on, if one of the living ones had it."""
