@@ -4,21 +4,27 @@ PacketFlowError                       code, message for people
 ├─ RequestError                       why a request has no value (packetflow.wire.errors draws its kinds)
 ├─ DefinitionError                    a capability, resource or module is declared wrongly
 ├─ PlanError                          a plan can't be one; its `faults` each have a place
-├─ ConditionError                     a CEL text is none, or can't be evaluated
+├─ ConditionError                     a CEL text is none; ConditionFailed: it came to no result
 ├─ ModuleError                        a module can't be loaded, started or found
 ├─ ConfigError                        the configuration has faults, all of them in `faults`
 ├─ StorageUnavailable                 the store can't be written or read now; says why and what to do
 ├─ StatementFailed                    a statement that the store can't do; ConstraintFailed: its rows may not be
 ├─ DataFolderError                    the data folder can't be used
+├─ AuditLogError, Unrecorded          audit records can't be written
+├─ MetricError, TemplateError         an effect is declared wrongly
+├─ NotDelivered                       a notice did not arrive
 └─ the supervision runtime's          packetflow.otp.errors draws them
 """
 
-from packetflow.capabilities.conditions import ConditionError
+from packetflow.capabilities.conditions import ConditionError, ConditionFailed
 from packetflow.capabilities.contract import DefinitionError
+from packetflow.capabilities.template import TemplateError
 from packetflow.client.channel import NotSent
 from packetflow.composition.nodes import PlanError
 from packetflow.intelligence.manifest import ModuleError
+from packetflow.node.auditing import Unrecorded
 from packetflow.node.config import ConfigError, OverlayError, SecretError
+from packetflow.notices.notice import NotDelivered
 from packetflow.otp.errors import (
     AlreadyAwaited,
     AlreadyPresent,
@@ -62,8 +68,10 @@ from packetflow.otp.errors import (
     WorkerFailed,
     WrongThread,
 )
+from packetflow.storage.audit_log import AuditLogError
 from packetflow.storage.data_folder import DataFolderError
 from packetflow.storage.errors import ConstraintFailed, StatementFailed, StorageUnavailable
+from packetflow.telemetry.metrics import MetricError
 from packetflow.transports.errors import AddressInUse, ListenFailed
 from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import (
@@ -92,6 +100,7 @@ __all__ = [
     "AlreadyPresent",
     "AlreadyRegistered",
     "AlreadyStarted",
+    "AuditLogError",
     "AwaitTimeout",
     "BadAction",
     "BadReturn",
@@ -104,6 +113,7 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "ConditionError",
+    "ConditionFailed",
     "ConfigError",
     "Conflict",
     "ConstraintFailed",
@@ -119,11 +129,13 @@ __all__ = [
     "Internal",
     "ListenFailed",
     "MailboxFull",
+    "MetricError",
     "ModuleError",
     "NameTaken",
     "NoProcess",
     "NotASimulation",
     "NotAnActor",
+    "NotDelivered",
     "NotFound",
     "NotRegistered",
     "NotSent",
@@ -150,6 +162,7 @@ __all__ = [
     "StatementFailed",
     "StorageUnavailable",
     "TaskExited",
+    "TemplateError",
     "ThreadGone",
     "Timeout",
     "TooLarge",
@@ -157,6 +170,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unencodable",
+    "Unrecorded",
     "ValidationFailed",
     "WorkerFailed",
     "WrongThread",

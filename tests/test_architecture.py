@@ -66,6 +66,7 @@ print(sorted(name for name in sys.modules if name.startswith("packetflow.") and 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_every_module_can_be_imported_first() -> None:
     """No circle depends on who comes first: each module is imported in a process of its own."""
     for file in FILES:

@@ -9,9 +9,10 @@ import packetflow.errors
 from packetflow.errors import PacketFlowError
 
 NAMES = [
-    "Change", "Client", "Context", "Continue", "Intercept", "Module", "Node", "Optimize", "Progress", "Reject", "Request",
-    "ResourceSettings", "Respond", "Response", "Secret", "Stream", "Transform", "__version__", "capability", "counter",
-    "resource",
+    "Change", "Client", "Context", "Continue", "EffectBackend", "Intercept", "Module", "Node", "Optimize", "Pool", "Progress",
+    "Reject", "Request", "ResourceSettings", "Respond", "Response", "Secret", "Stream", "Transform", "__version__", "all_of",
+    "any_of", "audit", "capability", "counter", "effect", "emit", "gauge", "histogram", "not_", "notify", "resource", "roles",
+    "ttl",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ python examples/usage/own_wiring.py
 from packetflow import Context, Module, Request, capability
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.definition import definition_of
+from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.gate import RUNNING, Gate
 from packetflow.intelligence.match import Match
@@ -36,7 +37,7 @@ def main() -> None:
     door = Door(routes, clock, Traces(clock, keep=100))
     gate = Gate("prints", Prints, match=Match(["word.*"]), priority=100)
     gate.module, gate.status = Prints(), RUNNING
-    catalogue = Catalogue([Registered(definition_of(length), {}, Coroutines().run)])
+    catalogue = Catalogue([Registered(definition_of(length), {}, Surroundings(Coroutines().run))])
     routes.swap(catalogue=catalogue, chain=ModuleChain([gate]))
     session = Session("somebody", routes.grants(["word.*"]))
     print(door.request("word.length", {"word": "hello"}, session).value)

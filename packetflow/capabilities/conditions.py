@@ -1,84 +1,94 @@
-"""Conditions and expressions as data: CEL texts, compiled once, evaluated over names (https://cel.dev).
+"""Conditions and expressions as data: CEL texts, compiled once, evaluated over names. For plans, rules, effects.
 
-CEL has no side effects, no loops without an end, and no way to anything but the names it is given.
+    rule = Condition("payload.amount > 100 && payload.user == context.principal", ["payload", "context"])
+    rule.holds({"payload": {"amount": 120.5, "user": "ana"}, "context": {"principal": "ana"}})      # True
+
+The language is CEL's (github.com/google/cel-spec), without protobuf messages. Beside it: numbers of all kinds mix; a name
+without a value is null, and so is a declared field; models, dataclasses, enums, dates, decimals and sets can be used.
+Nothing of an evaluation can run for long: the text, the depth and the items looked at are bounded. It has no side effects,
+and reaches nothing but the values it is given.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import cel
 from pydantic import BaseModel
 
-from packetflow.otp.errors import PacketFlowError
+from packetflow.capabilities.cel.compiling import STEPS, Compiler, Names, is_yes_or_no
+from packetflow.capabilities.cel.faults import ConditionError, ConditionFailed, Fault
+from packetflow.capabilities.cel.parser import parse
+from packetflow.capabilities.cel.tree import Node
 
-LONGEST = 4_096  # characters of a text
-POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
-EXPECTED = re.compile(r" expecting \{.*", re.DOTALL)
+__all__ = ["Condition", "ConditionError", "ConditionFailed", "Expression", "Names"]
 
-
-class ConditionError(PacketFlowError):
-    """A CEL text that is none, or can't be evaluated over what it was given. line, column: where, from 1; 0 if nobody knows."""
-
-    code = "validation_failed"
-
-    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
-        super().__init__(message)
-        self.line = line
-        self.column = column
+SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
 class Expression:
-    """A compiled CEL text. names: what it needs to be given."""
+    """A compiled CEL text.
 
-    __slots__ = ("_program", "names", "text")
+    text: as it was written. names: those that it needs to be given, in order. tree: its nodes (cel/tree.py).
+    """
 
-    def __init__(self, text: str) -> None:
-        """Raises ConditionError, with line and column, for what is no CEL."""
+    __slots__ = ("_compiled", "_places", "_slots", "names", "text", "tree")
+
+    def __init__(self, text: str, names: Iterable[str] | Names | None = None) -> None:
+        """Compile a text.
+
+        names: the names that may be used, None for any; a mapping says of each what its fields are
+        ({"user": {"id": None}}), or None where that is not known. Raises ConditionError, with the place, for what is no CEL,
+        an unknown name, field or function (with the nearest), and a text that is too long or nested too deep.
+        """
         if not isinstance(text, str):
-            raise ConditionError(f"expected a CEL text, got {text!r}")
-        if len(text) > LONGEST:
-            raise ConditionError(f"a CEL text of {len(text):,} characters; at most {LONGEST:,} are taken")
+            raise ConditionError(f"expected a text, got {type(text).__name__}", str(text), 0)
         self.text = text
+        compiler = Compiler(names if isinstance(names, Mapping) else {})
         try:
-            self._program = cel.compile(text)
-        except ValueError as error:
-            raise _no_cel(text, str(error)) from None
-        self.names = tuple(sorted(self._program.variables()))
+            self.tree: Node = parse(text)
+            self._compiled = compiler.compile(self.tree)
+            self._check()
+        except Fault as fault:
+            raise ConditionError(fault.reason, text, max(fault.at, 0)) from None
+        self._places = compiler.used
+        self.names = tuple(sorted(compiler.used))
+        self._slots = [None] * compiler.slots
+        if names is not None:
+            self.check_names(names)
+
+    def _check(self) -> None:
+        """Whether the whole can be what it is for. Raises Fault."""
 
     def check_names(self, known: Iterable[str]) -> None:
         """Raises ConditionError for a name that it needs and that is not known, with the nearest one that is."""
         there = set(known)
         for name in self.names:
             if name not in there:
-                nearest = difflib.get_close_matches(name, there, n=1)
-                hint = (
-                    f"; nearest {nearest[0]}"
-                    if nearest
-                    else f"; there is {', '.join(sorted(there)) or 'nothing'}"
-                )
-                column = (
-                    re.search(rf"\b{re.escape(name)}\b", self.text) or re.match("", self.text)
-                ).start() + 1  # type: ignore[union-attr]
-                raise ConditionError(f"{self.text!r} names {name!r}, which nothing gives{hint}", 1, column)
+                near = difflib.get_close_matches(name, sorted(there), n=1)
+                hint = f"nearest {near[0]}" if near else f"there is {', '.join(sorted(there)) or 'nothing'}"
+                reason = f"names {name!r}, which nothing gives; {hint}"
+                raise ConditionError(reason, self.text, self._places[name], whole=True)
 
     def evaluate(self, names: Mapping[str, Any]) -> Any:
-        """Its value over these names; those that are not given are null. Raises ConditionError."""
-        given = {name: _plain(names.get(name)) for name in self.names}
+        """The value, as plain Python; a name that is not given is null. Raises ConditionFailed."""
         try:
-            return self._program.execute(given)
-        except Exception as error:  # noqa: BLE001 - whatever the library raises over somebody's values
-            raise ConditionError(f"{self.text!r} can't be evaluated: {_first_line(error)}") from None
+            value = self._compiled([names.get, STEPS, *self._slots])
+            return value if value.__class__ in SIMPLE else _as_data(value)
+        except Fault as fault:
+            raise ConditionFailed(fault.reason, self.text, max(fault.at, 0)) from None
+        except Exception as error:  # of a value's own code: a computed field, a comparison of its own
+            raise ConditionFailed(
+                f"a value raised {type(error).__name__}", self.text, self.tree.at
+            ) from error
 
     def holds(self, names: Mapping[str, Any]) -> bool:
-        """Whether it is true over these names. Raises ConditionError, also if it is neither true nor false."""
+        """Whether it is true over these names. Raises ConditionFailed, also if it is neither true nor false."""
         value = self.evaluate(names)
         if value is True or value is False:
-            return value
-        raise ConditionError(f"{self.text!r} gave {value!r}; a condition is true or false")
+            return bool(value)
+        raise ConditionFailed("a condition is true or false, and this was neither", self.text, self.tree.at)
 
     @property
     def constant(self) -> bool | None:
@@ -87,7 +97,7 @@ class Expression:
             return None
         try:
             return self.holds({})
-        except ConditionError:
+        except ConditionFailed:
             return None
 
     def __eq__(self, other: object) -> bool:
@@ -97,28 +107,25 @@ class Expression:
         return hash(self.text)
 
     def __repr__(self) -> str:
-        return f"<CEL {self.text}>"
+        return f"<{type(self).__name__} {self.text!r}>"
 
 
-def _plain(value: Any) -> Any:
-    """Models as mappings, all the way down, which is all that CEL reads."""
+class Condition(Expression):
+    """An expression that is true or false; what surely is neither is refused when it is compiled."""
+
+    __slots__ = ()
+
+    def _check(self) -> None:
+        if not is_yes_or_no(self.tree):
+            raise Fault("a condition is true or false, and this is neither", self.tree.at)
+
+
+def _as_data(value: Any) -> Any:
+    """Models as mappings, all the way down, so that what an expression gives can be checked, stored and sent."""
     if isinstance(value, BaseModel):
         return value.model_dump()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        return {key: item if item.__class__ in SIMPLE else _as_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if item.__class__ in SIMPLE else _as_data(item) for item in value]
     return value
-
-
-def _no_cel(text: str, told: str) -> ConditionError:
-    found = POSITION.search(told)
-    if found is None:
-        return ConditionError(f"{text!r} is no CEL: {told.splitlines()[0]}")
-    line, column, what = int(found[1]), int(found[2]), EXPECTED.sub("", found[3])
-    return ConditionError(f"{text!r} is no CEL: {what} (column {column})", line, column)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.partition(". CEL does not")[0].removesuffix(".")

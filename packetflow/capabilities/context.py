@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from packetflow.otp.threads import get_ident
 from packetflow.security.access import Session
 from packetflow.wire.errors import RequestError
 from packetflow.wire.stream import Progress
@@ -131,6 +132,12 @@ class Context(Call):
         return frozenset(self.route.registered.definition.contract.provides.get("required", ()))
 
     @property
+    def deprecated(self) -> str | None:
+        """What to use instead of the capability that was asked for; None if nothing speaks against it."""
+        found: str | None = getattr(self.route, "deprecated", None)  # a request that was refused has no route
+        return found
+
+    @property
     def counters(self) -> dict[str, int]:
         """The node's counters, by name."""
         found: dict[str, int] = self.door.counters
@@ -166,11 +173,17 @@ class Context(Call):
         """Make a request on behalf of this one: its principal, its deadline at the latest, traced as its child.
 
         The value of a streaming capability is a Stream, which ends with this request at the latest. progress: told how far
-        the request is; it must not block.
+        the request is; it must not block. From any thread. Raises RuntimeError in a coroutine: see `request_async`.
         """
-        response: Response = self.door.request(
-            capability, payload, self.session, Metadata(timeout=timeout, progress=progress), parent=self
-        )
+        door, metadata = self.door, Metadata(timeout=timeout, progress=progress)
+        outside = door.outside
+        response: Response
+        if get_ident() != outside.thread:
+            response = outside.request(self, capability, payload, metadata)
+        else:
+            if outside.loop is not None:
+                outside.check_wait()
+            response = door.request(capability, payload, self.session, metadata, parent=self)
         return response
 
     def call(
@@ -183,6 +196,34 @@ class Context(Call):
     ) -> Any:
         """Like `request`, but gives the value, or raises the error."""
         return self.request(capability, payload, timeout=timeout, progress=progress).unwrap()
+
+    async def request_async(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Response:
+        """Like `request`, for a coroutine: the others go on meanwhile. If the coroutine is cancelled, so is the request.
+
+        The items of a stream are taken by `async for`.
+        """
+        metadata = Metadata(timeout=timeout, progress=progress)
+        response: Response = await self.door.outside.awaited(self, capability, payload, metadata)
+        return response
+
+    async def call_async(
+        self,
+        capability: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Any:
+        """Like `request_async`, but gives the value, or raises the error."""
+        response = await self.request_async(capability, payload, timeout=timeout, progress=progress)
+        return response.unwrap()
 
     def behind(self) -> Context:
         """The same, for requests that go on when this one has been ended: what undoes a part of it. It has no deadline."""

@@ -17,12 +17,14 @@ from collections.abc import (
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticUndefined, SchemaValidator
 
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.resources import Resource
 from packetflow.otp.errors import PacketFlowError
+from packetflow.telemetry.masking import HIDDEN, NOTHING, Mask, secret_fields
 
 SHOWN = 200  # characters of a given value that an error shows
 FAULTS = 20  # faults that an error lists; a payload may have one in each of thousands of places
@@ -44,10 +46,12 @@ class Contract:
     returns: the class whose instances need no check on the way out, or None. requires, provides: JSON Schema 2020-12.
     streams: it gives a stream; what is said of what it provides holds for each item.
     context_name: the parameter that gets the Context, or None. resources: what else is injected, by parameter.
+    mask: the fields that are marked as secret.
     """
 
     __slots__ = (
         "context_name",
+        "mask",
         "provides",
         "requires",
         "resources",
@@ -76,7 +80,15 @@ class Contract:
                 )
             hint = hints[name]
             source = _resource_of(hint)
+            if Context in get_args(hint):
+                raise DefinitionError(
+                    f"{where}: parameter {name!r} is a Context among others; expected {name}: Context, which is always given"
+                )
             if hint is Context:
+                if self.context_name is not None:
+                    raise DefinitionError(
+                        f"{where}: {self.context_name!r} and {name!r} are both a Context; expected one"
+                    )
                 self.context_name = name
             elif source is not None:
                 self.resources[name] = source
@@ -97,8 +109,19 @@ class Contract:
             output: TypeAdapter[Any] = TypeAdapter(returned)
             self.provides = {"$schema": DIALECT, **output.json_schema(mode="serialization")}
         except PydanticUserError as error:
-            raise DefinitionError(f"{where}: {error.message}") from error
+            typed = {
+                **{f"parameter {one.name!r}": one.annotation for one in fields},
+                "what it returns": returned,
+            }
+            raise DefinitionError(f"{where}: {_blamed(typed)}{_told(error)}") from error
+        except NameError as error:  # a type that names one which is not there yet
+            raise DefinitionError(
+                f"{where}: {error}; expected types that can be looked up where they stand"
+            ) from error
+        for one in fields:
+            _check_default(one, where)
         self.validate_output: Callable[[Any], Any] = output.validator.validate_python
+        self.mask = secret_fields(self.requires, self.provides)
         is_model = isinstance(returned, type) and issubclass(returned, BaseModel)
         self.returns: type | None = returned if is_model else None
 
@@ -107,13 +130,57 @@ class Contract:
         """The names of the fields that a payload may have."""
         return list(self.requires.get("properties", {}))
 
+    @property
+    def provided_names(self) -> list[str]:
+        """The names of the fields that an answer may have; those of its items, if it is a list."""
+        schema = self.provides
+        for step in ("$ref", "items", "$ref"):
+            found = schema.get(step)
+            if isinstance(found, str):
+                schema = self.provides.get("$defs", {}).get(found.rpartition("/")[2], {})
+            elif isinstance(found, dict):
+                schema = found
+        return list(schema.get("properties", {}))
+
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise DefinitionError(
             f"{where}: {error}; expected types that can be looked up where they stand"
+        ) from error
+
+
+def _blamed(typed: Mapping[str, Any]) -> str:
+    """The one of these whose type pydantic does not take; empty if it is none of them alone."""
+    for name, hint in typed.items():
+        try:
+            TypeAdapter(hint).json_schema()
+        except PydanticUserError:
+            return f"{name}: "
+    return ""
+
+
+def _told(error: PydanticUserError) -> str:
+    if error.code == "schema-for-unknown-type":
+        what = error.message.partition(" schema for ")[2].partition(". Set ")[0]
+        return f"{what} is no type that can be checked; expected one that pydantic knows, such as str, list[int] or a dataclass"
+    return error.message.partition("\n")[0]
+
+
+def _check_default(field: inspect.Parameter, where: str) -> None:
+    """A default has to fit like any value: nobody checks it when it is used. Raises DefinitionError."""
+    default, hint = field.default, field.annotation
+    if default is inspect.Parameter.empty or isinstance(default, FieldInfo):
+        return
+    if type(default) is hint or (default is None and type(None) in get_args(hint)):
+        return  # the most of them, at no cost
+    try:
+        TypeAdapter(hint).validate_python(default)
+    except ValidationError as error:
+        raise DefinitionError(
+            f"{where}: the default {default!r} of parameter {field.name!r} does not fit: {faults_of(error)[0]['message']}"
         ) from error
 
 
@@ -189,8 +256,8 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
 
 
-def faults_of(error: ValidationError, secret: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-    """Pydantic's errors as ours: a path, a message and what was given for each; the values of `secret` fields are hidden.
+def faults_of(error: ValidationError, mask: Mask = NOTHING) -> list[dict[str, Any]]:
+    """Pydantic's errors as ours: a path, a message and what was given for each; what the mask hides is hidden.
 
     The first 20: `error.error_count()` says how many there are.
     """
@@ -201,9 +268,9 @@ def faults_of(error: ValidationError, secret: frozenset[str] = frozenset()) -> l
         given = item["input"]
         missing = item["type"].startswith("missing")
         if not missing and given is not PydanticUndefined:
-            shown = repr(given)
-            hidden = bool(place) and str(place[0]) in secret
-            fault["given"] = "***" if hidden else shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
+            hidden = bool(mask) and mask.hides([str(part) for part in place])
+            shown = repr(mask(given) if mask and isinstance(given, Mapping | list) else given)
+            fault["given"] = HIDDEN if hidden else shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
         fault["kind"] = item["type"]
         faults.append(fault)
     return faults

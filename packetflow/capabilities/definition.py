@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from packetflow.capabilities.contract import Contract, DefinitionError, faults_of, place_of
+from packetflow.capabilities.authorisation import Rule, RuleError, rule
+from packetflow.capabilities.checks import (
+    check_function,
+    check_names,
+    check_options,
+    check_with_contract,
+    effects_of,
+    examples_of,
+    words_of,
+)
+from packetflow.capabilities.conditions import ConditionError
+from packetflow.capabilities.contract import Contract, DefinitionError, place_of
 from packetflow.capabilities.effects import Effect
+from packetflow.capabilities.options import Cache, Pool
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-ID = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 MARK = "__packetflow_capability__"
 
 
@@ -23,8 +30,12 @@ class Capability:
     """A capability's definition: contract, options and the function itself. Immutable once made."""
 
     __slots__ = (
+        "authorize",
+        "background",
         "blocking",
+        "cache",
         "contract",
+        "cpu",
         "deprecated",
         "description",
         "effects",
@@ -33,6 +44,8 @@ class Capability:
         "id",
         "intent",
         "is_async",
+        "owner",
+        "pool",
         "stream_timeout",
         "streams",
         "tags",
@@ -50,70 +63,54 @@ class Capability:
         tags: Iterable[str] = (),
         examples: Iterable[Mapping[str, Any]] = (),
         effects: Iterable[Effect] = (),
+        authorize: Any = None,
         timeout: float | None = None,
         stream_timeout: float | None = None,
         blocking: bool = False,
+        cpu: bool = False,
+        background: bool = False,
+        cache: Cache | None = None,
+        pool: Pool | None = None,
+        owner: str | None = None,
         deprecated: str | None = None,
     ) -> None:
+        check_function(function, id)
         where = place_of(function)
-        if not ID.fullmatch(id):
-            raise DefinitionError(
-                f"{where}: id {id!r}; expected a dotted lower-case name, such as ticket.open"
-            )
-        if not VERSION.fullmatch(version):
-            raise DefinitionError(
-                f"{where}: version {version!r} of {id}; expected major.minor.patch, such as 1.0.0"
-            )
-        if timeout is not None and not timeout > 0:
-            raise DefinitionError(f"{where}: timeout {timeout!r} of {id}; expected seconds above 0")
-        if isinstance(tags, str):
-            raise DefinitionError(
-                f'{where}: tags {tags!r} of {id}; expected a list of words, such as ["{tags}"]'
-            )
+        check_names(id, version, where)
         documentation = inspect.getdoc(function) or ""
         self.id = id
         self.function = function
         self.version = version
         self.intent = intent or documentation.partition("\n")[0]
-        if not self.intent:
+        if not self.intent or not isinstance(self.intent, str):
             raise DefinitionError(
                 f"{where}: {id} says nothing of itself; expected a docstring, or intent=..."
             )
         self.description = documentation
-        self.tags = tuple(tags)
-        self.effects = tuple(effects)
-        for effect in self.effects:
-            if not isinstance(effect, Effect):
-                raise DefinitionError(
-                    f"{where}: effect {effect!r} of {id}; expected an Effect, such as counter({id!r})"
-                )
+        self.tags = words_of("tags", tags, where, id)
+        self.effects = effects_of(effects, where, id)
         self.timeout = timeout
+        self.stream_timeout = stream_timeout
         self.blocking = blocking
         self.deprecated = deprecated
         self.is_async = inspect.iscoroutinefunction(function)
-        if self.is_async and blocking:
-            raise DefinitionError(f"{where}: {id} is async and blocking; expected one of them")
+        self.cpu = cpu
+        self.background = background
+        self.cache = cache
+        self.pool = pool
+        self.owner = owner
+        check_options(self, where)
         self.contract = Contract(function)
         self.streams = self.contract.streams
-        self.stream_timeout = stream_timeout
-        if self.streams and blocking:
-            raise DefinitionError(
-                f"{where}: {id} is a generator function and blocking; its items would be made in changing threads, so call a"
-                " blocking capability for each part"
-            )
-        if stream_timeout is not None and not (self.streams and stream_timeout > 0):
-            raise DefinitionError(
-                f"{where}: stream_timeout {stream_timeout!r} of {id}; expected seconds above 0, of a generator function"
-            )
-        self.examples = tuple(dict(example) for example in examples)
-        for number, example in enumerate(self.examples):
-            try:
-                self.contract.validate_input(example)
-            except ValidationError as error:
-                fault = faults_of(error)[0]
-                raise DefinitionError(
-                    f"{where}: example {number} of {id} does not fit its contract: {fault['path']} {fault['message']}"
-                ) from error
+        check_with_contract(self, where)
+        self.authorize: Rule | None = None if authorize is None else self._rule(authorize, where)
+        self.examples = examples_of(examples, self.contract.validate_input, where, id)
+
+    def _rule(self, given: Any, where: str) -> Rule:
+        try:
+            return rule(given).bound(dict.fromkeys(self.contract.field_names))
+        except (RuleError, ConditionError) as error:
+            raise DefinitionError(f"{where}: authorize of {self.id}: {error}") from error
 
     @property
     def major(self) -> int:
@@ -138,8 +135,11 @@ def capability(id: str, **options: Any) -> Callable[[F], F]:
     """Declare a function as the capability `id` (dotted, lower case).
 
     The contract comes from the type hints, the intent from the docstring's first line. Options: version ("1.0.0"), intent,
-    tags, examples (payloads, checked here), effects, timeout (seconds; the node's default if None), blocking (runs in a
-    thread, for code that waits without gevent), deprecated (what to use instead). The function may be `async def`. If it is
+    tags, examples (payloads, checked here), effects, authorize (who may call it beside having the right: roles("admin"), a
+    condition in CEL over payload and context, a function (payload, context) -> bool, or several together), timeout
+    (seconds; the node's default if None), owner (who answers for it, for people), deprecated (what to use instead). How it
+    runs: cache (`ttl(...)`), pool (`Pool(...)`), blocking (in a thread, for code that waits without gevent), cpu (in another
+    process, for code that computes), background (as a job, whose id is the answer). The function may be `async def`. If it is
     a generator function (of either kind) its items are streamed to the caller: `timeout` then bounds the wait for each item,
     and stream_timeout (seconds, no bound if None) the stream as a whole.
     Raises DefinitionError, with file and line, for a declaration that can't work.
@@ -153,7 +153,14 @@ def capability(id: str, **options: Any) -> Callable[[F], F]:
                 raise DefinitionError(
                     f"{place_of(function)}: unknown option {option!r} of {id}; expected one of {names}"
                 )
-        setattr(function, MARK, Capability(id, function, **options))
+        made = Capability(id, function, **options)
+        before = definition_of(function)
+        if before is not None and (before.id, before.version) != (made.id, made.version):
+            raise DefinitionError(
+                f"{made.source}: {made!r} and {before!r} are declared on one function, which can be one of them;"
+                " give the other a function of its own"
+            )
+        setattr(function, MARK, made)
         return function
 
     return declare

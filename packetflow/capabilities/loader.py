@@ -7,9 +7,12 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+import gevent
+
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import MARK, Capability, definition_of
 from packetflow.capabilities.source import Source
+from packetflow.otp.errors import HandlerOverrun
 
 
 class LoadedCapabilities:
@@ -66,7 +69,7 @@ def load_module(name: str) -> LoadedCapabilities:
     """The capabilities of an importable module. Raises DefinitionError if it does not import or defines none."""
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DefinitionError(f"module {name}: does not import: {describe(error)}") from error
     definitions = capabilities_in(module)
     if not definitions:
@@ -81,7 +84,12 @@ def _load(file: Path) -> Source:
         return Source(file)
     except DefinitionError:
         raise
-    except Exception as error:  # whatever an author's file raises is that file's fault, and is told as such
+    except HandlerOverrun as overrun:
+        # Others have waited; and the hub has turned then, so that what comes next has its own time.
+        gevent.sleep(0)
+        raise DefinitionError(f"{file}: does not come to an end when it is imported: {overrun}") from None
+    except (Exception, SystemExit) as error:
+        # Whatever an author's file raises is that file's fault, and is told as such.
         raise DefinitionError(f"{file}: does not import: {describe(error)}") from error
 
 

@@ -2,162 +2,109 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gevent
 
-from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.capabilities.catalogue import Catalogue, Registered, pool_kind
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
-from packetflow.capabilities.loader import LoadedCapabilities, describe, load_module, load_path
-from packetflow.capabilities.resources import OpenResource, Resource, ResourceSettings
+from packetflow.capabilities.groups import CapabilitySource, Group
+from packetflow.capabilities.surroundings import Surroundings
 from packetflow.otp import GenServer, at_death
-
-
-@dataclass(frozen=True)
-class CapabilitySource:
-    """Where capabilities come from: a file or folder, an importable module, or definitions at hand. config: for resources."""
-
-    path: Path | None = None
-    module: str | None = None
-    definitions: tuple[Capability, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    def load(self) -> LoadedCapabilities:
-        """Raises DefinitionError if it can't be loaded or defines nothing."""
-        if self.path is not None:
-            return load_path(self.path)
-        if self.module is not None:
-            return load_module(self.module)
-        return LoadedCapabilities(list(self.definitions), Path.cwd(), [])
-
-    def digest(self) -> str:
-        """A digest of the files it is made of, neighbours included; empty where there are none."""
-        if self.path is None:
-            return ""
-        folder = self.path if self.path.is_dir() else self.path.parent
-        return digest_of(sorted(folder.glob("*.py")))
-
-    @property
-    def name(self) -> str:
-        """What to call it in messages."""
-        return str(self.path or self.module or f"{len(self.definitions)} definitions")
-
-
-def digest_of(files: Iterable[Path]) -> str:
-    """A digest of files, their names included."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\x00" + file.read_bytes() + b"\x00")
-    return digest.hexdigest()
-
-
-class Group:
-    """What one source gave on this node: its registered capabilities and its open resources."""
-
-    def __init__(self, source: CapabilitySource, data_folder: Path, run_async: Callable[[Any], Any]) -> None:
-        """Load the source and open its resources. Raises DefinitionError; then nothing stays open."""
-        self.source = source
-        self.digest = source.digest()
-        self._loaded = source.load()
-        self._open: dict[Resource[Any], OpenResource[Any]] = {}
-        settings = ResourceSettings(data_folder, self._loaded.folder, source.config)
-        self.registered: list[Registered] = []
-        try:
-            for definition in self._loaded.definitions:
-                for resource in definition.contract.resources.values():
-                    if resource not in self._open:
-                        self._open[resource] = _opened(resource, settings, source)
-                values = {resource: opened.value for resource, opened in self._open.items()}
-                self.registered.append(Registered(definition, values, run_async, source.name))
-        except BaseException:
-            self.close(None)
-            raise
-
-    def serves(self, source: CapabilitySource) -> bool:
-        """Whether this is what the source would give now."""
-        return self.source == source and self.digest == source.digest()
-
-    def close(self, log: Any) -> None:
-        """Close its resources, the last opened first, and forget its code. A resource that fails to close is logged."""
-        for registered in self.registered:
-            registered.close()
-        for resource, opened in reversed(self._open.items()):
-            try:
-                opened.close()
-            except Exception as error:  # an author's code; the others still have to be closed
-                if log is not None:
-                    log.error("resource did not close", resource=resource.name, exc_info=error)
-        self._loaded.unload()
-
-
-def _opened(
-    resource: Resource[Any], settings: ResourceSettings, source: CapabilitySource
-) -> OpenResource[Any]:
-    try:
-        return resource.open(settings)
-    except Exception as error:  # an author's code: told as the source's fault
-        raise DefinitionError(
-            f"{source.name}: resource {resource.name} does not open: {describe(error)}"
-        ) from error
-
 
 RETIREMENT = 2.0  # seconds that a stop waits for what is being retired
 
 
-class Change:
-    """What will be served, loaded and not yet served. words: what it changes."""
+def check_pools(registered: Iterable[Registered]) -> None:
+    """Raises DefinitionError where capabilities share a pool and say different things of it."""
+    seen: dict[Any, Registered] = {}
+    for one in registered:
+        pool = one.definition.pool
+        if pool is None:
+            continue
+        other = seen.setdefault(pool.name or pool, one).definition
+        mine, theirs = (
+            (each.pool and (each.pool.size, each.pool.queue), pool_kind(each))
+            for each in (one.definition, other)
+        )
+        if mine != theirs:
+            raise DefinitionError(
+                f"{one.definition.source}: {one.definition.id} runs in {pool!r} by {mine[1]}, and {other.id} in"
+                f" {other.pool!r} by {theirs[1]} ({other.source}); expected the same of both, or another pool"
+            )
 
-    __slots__ = ("catalogue", "fresh", "groups", "words")
+
+class Change:
+    """What will be served, loaded and not yet served. words: what it changes. faults: of lenient sources, by name."""
+
+    __slots__ = ("catalogue", "faults", "fresh", "groups", "without", "words")
 
     def __init__(
-        self, groups: list[Group], fresh: list[Group], catalogue: Catalogue, words: list[str]
+        self,
+        groups: list[Group],
+        fresh: list[Group],
+        catalogue: Catalogue,
+        words: list[str],
+        faults: dict[str, str],
+        without: frozenset[str],
     ) -> None:
         self.groups = groups
         self.fresh = fresh
         self.catalogue = catalogue
         self.words = words
+        self.faults = faults
+        self.without = without
 
 
 class CapabilityRegistry(GenServer):
     """The one that changes the catalogue. Requests:
 
-    ("apply", sources, dry_run) -> what changed, in words
-    ("prepare", sources) -> the same, loaded beside what is served; then ("commit",) serves it and can't fail, or ("abort",)
-        closes it again
+    ("apply", sources, without, dry_run) -> what changed, in words
+    ("prepare", sources, without) -> the same, loaded beside what is served; then ("commit",) serves it and can't fail, or
+        ("abort",) closes it again; so does the cast "abort"
     ("digests",) -> what each source's files were when they were loaded
     ("register", definitions) -> their names
     ("unregister", id) -> how many versions went
 
-    A DefinitionError is answered to the caller as (False, error), and then nothing has changed.
+    without: ids, or id@version, that are not served though a source has them. A DefinitionError is answered to the caller as
+    (False, error), and then nothing has changed.
     """
 
     hub_limit = 30.0  # it loads code and starts what that needs, as long as the usual `timeouts.start`
 
     def init(
         self,
-        sources: Callable[[], Sequence[CapabilitySource]],
+        sources: Callable[[], tuple[Sequence[CapabilitySource], Collection[str]]],
         data_folder: Path,
-        run_async: Callable[[Any], Any],
-        swap: Callable[[Catalogue], None],
-        settle: Callable[[], None],
+        surroundings: Surroundings,
+        publish: Callable[[Catalogue, Mapping[str, str]], None],
+        settle: Callable[[Collection[Registered]], None],
         log: Any,
+        check: Callable[[Catalogue], None] = lambda catalogue: None,
     ) -> None:
-        """Load all sources and put the first catalogue in place. Raises DefinitionError."""
+        """Load all sources and put the first catalogue in place. Raises DefinitionError.
+
+        publish: takes a new catalogue and the faults of lenient sources. settle: waits until no request is under way in any of
+        these. check: looks at a catalogue before it is put in place; raises DefinitionError for one that can't be served.
+        """
+        self._check = check
         self._data_folder = data_folder
-        self._run_async = run_async
-        self._publish = swap
+        self._surroundings = surroundings
+        self._publish = publish
         self._settle = settle
         self._log = log
         self._groups: list[Group] = []
-        self._retiring: set[gevent.Greenlet[..., None]] = set()
+        self._without: frozenset[str] = frozenset()
+        self._faults: dict[str, str] = {}
+        self._retiring: dict[gevent.Greenlet[..., None], list[Group]] = {}
         self._prepared: Change | None = None
+        self._begun = False
         at_death(self._abandon)
-        self._put(self._build_all(sources()))
+        self._put(self._build_all(*sources()))
+        self._begun = True
 
     def handle_call(self, request: Any, caller: Any) -> Any:
         """Answer one request; a DefinitionError is the caller's, and no crash."""
@@ -173,11 +120,11 @@ class CapabilityRegistry(GenServer):
                     return False, DefinitionError(
                         "another change of the capabilities is under way; try again"
                     )
-                case ("prepare", sources):
-                    self._prepared = self._build_all(sources)
+                case ("prepare", sources, without):
+                    self._prepared = self._build_all(sources, without)
                     return True, self._prepared.words
-                case ("apply", sources, dry_run):
-                    return True, self._apply(sources, dry_run)
+                case ("apply", sources, without, dry_run):
+                    return True, self._apply(sources, without, dry_run)
                 case ("register", definitions):
                     return True, self._register(tuple(definitions))
                 case ("unregister", id):
@@ -186,11 +133,18 @@ class CapabilityRegistry(GenServer):
             return False, error
         return False, DefinitionError(f"the capability registry can't {request!r}")
 
+    def handle_cast(self, message: Any) -> None:
+        """ "abort": whoever had a change prepared does not want it any more."""
+        if message == "abort":
+            self._conclude(False)
+
     def terminate(self, reason: object) -> None:
         """Close every resource, of those that are being retired too."""
         gevent.joinall(list(self._retiring), timeout=RETIREMENT)
         self._conclude(False)
-        self._close(self._groups)
+        left = [group for groups in self._retiring.values() for group in groups]
+        gevent.killall(list(self._retiring))
+        self._close([*self._groups, *left])
         self._groups = []
 
     def _abandon(self) -> None:
@@ -200,50 +154,135 @@ class CapabilityRegistry(GenServer):
         if left:
             gevent.spawn(self._close, left)
 
-    def _apply(self, sources: Sequence[CapabilitySource], dry_run: bool) -> list[str]:
+    def _apply(
+        self, sources: Sequence[CapabilitySource], without: Collection[str], dry_run: bool
+    ) -> list[str]:
         """Load beside what runs the sources that are new or changed, and swap."""
-        change = self._build_all(sources)
+        change = self._build_all(sources, without)
         if dry_run:
             self._close(change.fresh)
         else:
             self._put(change)
         return change.words
 
-    def _build_all(self, sources: Sequence[CapabilitySource]) -> Change:
+    # ---- loading ----------------------------------------------------------------------------------------------------------
+
+    def _build_all(self, sources: Sequence[CapabilitySource], without: Collection[str]) -> Change:
         fresh: list[Group] = []
         groups: list[Group] = []
+        faults: dict[str, str] = {}
+        gone = frozenset(without)
+        added = [group for group in self._groups if group.added]
         try:
-            for source in sources:
-                kept = next(
-                    (group for group in self._groups if group.serves(source) and group not in groups), None
-                )
-                if kept is None:
-                    kept = self._build(source)
-                    fresh.append(kept)
-                groups.append(kept)
-            catalogue = self._catalogue(groups)
+            strict = [source for source in sources if not self._is_tolerated(source)]
+            for source in strict:
+                groups.append(self._kept_or_built(source, groups, fresh))
+            groups += added
+            catalogue = self._catalogue(groups, gone)
+            # What is as it was stays before what is new: of two files with one id the one that had it first keeps it.
+            lenient = [source for source in sources if source not in strict]
+            known = [source for source in lenient if any(group.serves(source) for group in self._groups)]
+            for source in [*known, *(source for source in lenient if source not in known)]:
+                catalogue = self._join(source, groups, fresh, faults, gone) or catalogue
         except BaseException:
             self._close(fresh)
             raise
-        before = {
-            f"{one.definition.id}@{one.definition.version}"
-            for group in self._groups
-            for one in group.registered
-        }
-        after = {f"{one.definition.id}@{one.definition.version}" for one in catalogue}
+        before, after = _names(self._catalogue(self._groups, self._without)), _names(catalogue)
         words = [f"capability {name} added" for name in sorted(after - before)]
         words += [f"capability {name} removed" for name in sorted(before - after)]
-        again = [f"capabilities of {group.source.name} loaded again" for group in fresh]
-        return Change(groups, fresh, catalogue, words or (again if self._groups else []))
+        if not words and self._groups:
+            words = [f"capabilities of {group.source.name} loaded again" for group in fresh]
+        words += [f"not taken on: {text}" for name, text in faults.items() if self._faults.get(name) != text]
+        return Change(groups, fresh, catalogue, words, faults, gone)
+
+    def _is_tolerated(self, source: CapabilitySource) -> bool:
+        """Whether its faults hold nobody up."""
+        return source.lenient or (source.added and (not self._begun or source.name in self._faults))
+
+    def _kept_or_built(
+        self, source: CapabilitySource, groups: Collection[Group], fresh: list[Group]
+    ) -> Group:
+        for group in self._groups:
+            if group not in groups and group.serves(source):
+                return group
+        built = Group(source, self._data_folder, self._surroundings)
+        fresh.append(built)
+        return built
+
+    def _join(
+        self,
+        source: CapabilitySource,
+        groups: list[Group],
+        fresh: list[Group],
+        faults: dict[str, str],
+        without: frozenset[str],
+    ) -> Catalogue | None:
+        """A source whose faults hold nobody up: what it gave before is served on then. Gives the catalogue with it, or None."""
+        had = [
+            group
+            for group in self._groups
+            if group not in groups and (group.source == source or group.source.stood_in(source))
+        ]
+        try:
+            built = self._kept_or_built(source, groups, fresh)
+        except DefinitionError as error:
+            faults[source.name] = str(error)
+        else:
+            had = [group for group in had if group is not built]
+            catalogue = self._with(built, groups, without, source, faults)
+            if catalogue is not None:
+                return catalogue
+            if built in fresh:
+                fresh.remove(built)
+                self._close([built])
+        served = [self._with(group, groups, without, source, faults) for group in had]
+        return next((catalogue for catalogue in reversed(served) if catalogue is not None), None)
+
+    def _with(
+        self,
+        group: Group,
+        groups: list[Group],
+        without: Collection[str],
+        source: CapabilitySource,
+        faults: dict[str, str],
+    ) -> Catalogue | None:
+        """Adds a group, if it stands with the others, and gives the catalogue with it; else its fault is the source's."""
+        try:
+            catalogue = self._catalogue([*groups, group], without)
+        except DefinitionError as error:
+            faults.setdefault(source.name, str(error))
+            return None
+        groups.append(group)
+        return catalogue
+
+    def _catalogue(self, groups: Iterable[Group], without: Collection[str]) -> Catalogue:
+        served = [
+            one
+            for group in groups
+            for one in group.registered
+            if one.definition.id not in without
+            and f"{one.definition.id}@{one.definition.version}" not in without
+        ]
+        check_pools(served)
+        made = Catalogue(served)
+        self._check(made)
+        return made
+
+    # ---- serving ----------------------------------------------------------------------------------------------------------
 
     def _put(self, change: Change) -> None:
         gone = [group for group in self._groups if group not in change.groups]
-        self._groups = change.groups
-        self._publish(change.catalogue)
-        if gone:
-            retiring = gevent.spawn(self._retire, gone)
-            self._retiring.add(retiring)
-            retiring.link(self._retiring.discard)
+        for name, text in change.faults.items():
+            if self._faults.get(name) != text:
+                self._log.error("capabilities were not taken on", source=name, error=text)
+        for name in self._faults.keys() - change.faults.keys():
+            self._log.info("capabilities are whole again", source=name)
+        for name in change.without - self._without:
+            if not any(_is_meant(one, name) for group in change.groups for one in group.registered):
+                self._log.warning("a capability that nobody serves is withheld", capability=name)
+        self._groups, self._without, self._faults = change.groups, change.without, change.faults
+        self._publish(change.catalogue, change.faults)
+        self._retire(gone)
 
     def _conclude(self, commit: bool) -> bool:
         """The end of a prepared change. Returns whether there was one."""
@@ -257,40 +296,47 @@ class CapabilityRegistry(GenServer):
         return True
 
     def _register(self, definitions: tuple[Capability, ...]) -> list[str]:
-        group = self._build(CapabilitySource(definitions=definitions))
+        group = Group(CapabilitySource(definitions=definitions), self._data_folder, self._surroundings)
+        group.added = True
         groups = [*self._groups, group]
         try:
-            catalogue = self._catalogue(groups)
+            catalogue = self._catalogue(groups, self._without)
         except BaseException:
             group.close(self._log)
             raise
         self._groups = groups
-        self._publish(catalogue)
+        self._publish(catalogue, self._faults)
         return [f"{one.id}@{one.version}" for one in definitions]
 
     def _unregister(self, id: str) -> int:
-        gone = 0
-        for group in self._groups:
-            left = [one for one in group.registered if one.definition.id != id]
-            gone += len(group.registered) - len(left)
-            group.registered = left
+        parted = [(group, group.part_with(id)) for group in self._groups]
+        gone = [part for _, part in parted if part is not None]
         if not gone:
             raise DefinitionError(f"no capability {id!r} to unregister")
-        self._publish(self._catalogue(self._groups))
-        return gone
-
-    def _build(self, source: CapabilitySource) -> Group:
-        return Group(source, self._data_folder, self._run_async)
-
-    @staticmethod
-    def _catalogue(groups: Iterable[Group]) -> Catalogue:
-        return Catalogue(one for group in groups for one in group.registered)
+        self._groups = [group for group in self._groups if group.registered]
+        self._publish(self._catalogue(self._groups, self._without), self._faults)
+        self._retire(gone)
+        return sum(len(part.registered) for part in gone)
 
     def _retire(self, gone: list[Group]) -> None:
         """Requests under way finish on the old ones; then their resources close."""
-        self._settle()
+        if gone:
+            retiring = gevent.spawn(self._settle_and_close, gone)
+            self._retiring[retiring] = gone
+            retiring.link(lambda ended: self._retiring.pop(ended, None))
+
+    def _settle_and_close(self, gone: list[Group]) -> None:
+        self._settle([one for group in gone for one in group.registered])
         self._close(gone)
 
     def _close(self, groups: list[Group]) -> None:
         for group in reversed(groups):
             group.close(self._log)
+
+
+def _is_meant(one: Registered, name: str) -> bool:
+    return name in (one.definition.id, f"{one.definition.id}@{one.definition.version}")
+
+
+def _names(catalogue: Catalogue) -> set[str]:
+    return {f"{one.definition.id}@{one.definition.version}" for one in catalogue}

@@ -6,9 +6,10 @@ neighbour, fresh too. `unload()` forgets the whole package.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -24,6 +25,10 @@ class _FreshLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run it, without a frame of Python's import system in between, in which a watchdog would not break it off."""
+        exec(self.get_code(module.__name__), module.__dict__)
 
 
 class _NeighbourFinder(MetaPathFinder):
@@ -79,3 +84,42 @@ class Source:
             name for name in sys.modules if name == self._package or name.startswith(self._package + ".")
         ]:
             del sys.modules[name]
+
+
+def digest_of(path: Path, alone: bool = False) -> str:
+    """A digest of a Python file and its neighbours, or of all Python files of a folder.
+
+    alone: of the neighbours only those whose name begins with `_`, which are there to be shared.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = sorted(folder.glob("*.py"))
+    return digest_of_files(file for file in files if not alone or file == path or file.name.startswith("_"))
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """A digest of the names and contents of files. One that can't be read counts as empty; who loads it tells that.
+
+    So does what is no file: to read a pipe is to wait for who writes to it.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            content = file.read_bytes() if file.is_file() else b""
+        except OSError:
+            content = b""
+        digest.update(file.name.encode() + b"\x00" + content + b"\x00")
+    return digest.hexdigest()
+
+
+def files_with(module: str) -> tuple[str, ...]:
+    """The files of a loaded module and of the neighbours that it has loaded, its own first."""
+    package = module.partition(".")[0] + "."
+    own = getattr(sys.modules.get(module), "__file__", None)
+    others = {
+        str(file)
+        for name, loaded in list(sys.modules.items())
+        if module.startswith(PREFIX)
+        and name.startswith(package)
+        and (file := getattr(loaded, "__file__", None))
+    }
+    return (str(own), *sorted(others - {str(own)})) if own else ()

@@ -74,12 +74,15 @@ ASKED: Mapping[tuple[str, str], str] = {
     ("stream", "id"): "capability",
     ("stream", "fields"): "field",
     ("capability show", "id"): "capability",
+    ("capability remove", "id"): "capability",
     ("chain show", "id"): "capability",
     ("module show", "name"): "module",
     ("module enable", "name"): "module",
     ("module disable", "name"): "module",
     ("module reload", "name"): "module",
     ("module restart", "name"): "module",
+    ("job show", "id"): "job",
+    ("job cancel", "id"): "job",
     ("trace", "id"): "trace",
     ("trace show", "id"): "trace",
 }
@@ -186,6 +189,12 @@ def ids(kind: str, begun: str, rest: Sequence[str]) -> list[tuple[str, str]]:
         found = [
             ("last", "the last request"),
             *((str(row["id"])[:8], str(row["capability"])) for row in rows),
+        ]
+    elif kind == "job":
+        rows = ask("job.list", {"limit": 20}, rest).get("jobs") or ()
+        found = [
+            ("last", "the job that was started last"),
+            *((str(row["id"])[:8], f"{row['capability']} {row['status']}") for row in rows),
         ]
     else:
         return []

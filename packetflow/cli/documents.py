@@ -198,6 +198,22 @@ class Chain(TypedDict):
     modules: list[ModuleRow]
 
 
+class AuditVerified(TypedDict):
+    """`audit verify`. broken: the first record that does not hold, None if all do. head: where the chain ends, `number:hash`.
+    open: intents without an outcome, their traces. torn: bytes of a record at the end that is being written, or was at a crash.
+    notes: what can't be known, and what else is worth saying.
+    """
+
+    intact: bool
+    folder: str
+    records: int
+    broken: str | None
+    head: str
+    open: list[str]
+    torn: int
+    notes: list[str]
+
+
 class ConfigFault(TypedDict):
     """A fault and its place."""
 

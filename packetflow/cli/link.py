@@ -125,12 +125,14 @@ def fault_rows(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def next_steps(error: RequestError, capability: str, trace: str) -> list[str]:
     """What helps with an error."""
-    system = capability.startswith("system.")
+    system = capability.startswith(("system.", "job."))
     steps = []
     if error.details.get("streams") is True:
         steps.append(f"packetflow stream {capability}")
     elif error.code == "validation_failed" and not system:
         steps.append(f"packetflow capability show {capability}")
+    elif error.code == "not_found" and "job" in error.details:
+        steps.append("packetflow job list")
     elif error.code == "not_found" and not system:
         near = error.details.get("nearest")
         if isinstance(near, list | tuple) and near:

@@ -24,6 +24,14 @@ SECTIONS = (
         {
             "call": Leaf(HERE + "call:call", "calls a capability, once or for each line of a file"),
             "stream": Leaf(HERE + "stream:stream", "the items of a capability that streams, as they come"),
+            "job": Branch(
+                "what runs in the background",
+                {
+                    "list": Leaf(HERE + "job:list_", "background calls, the newest first"),
+                    "show": Leaf(HERE + "job:show", "one: how far it is, or what it came to"),
+                    "cancel": Leaf(HERE + "job:cancel", "ends one"),
+                },
+            ),
         },
     ),
     Section(
@@ -35,6 +43,8 @@ SECTIONS = (
                     "list": Leaf(HERE + "capability:list_", "all of them, or those of a tag"),
                     "show": Leaf(HERE + "capability:show", "one in full: contract, examples, load"),
                     "search": Leaf(HERE + "capability:search", "those that fit some words"),
+                    "add": Leaf(HERE + "capability:add", "serves those of a file too, for good"),
+                    "remove": Leaf(HERE + "capability:remove", "serves one no more, for good"),
                 },
             ),
             "module": Branch(
@@ -94,6 +104,13 @@ SECTIONS = (
                     "show": Leaf(HERE + "dead_letter:show", "one in full: what it holds, and why"),
                     "replay": Leaf(HERE + "dead_letter:replay", "does it again"),
                     "remove": Leaf(HERE + "dead_letter:remove", "forgets one"),
+                },
+            ),
+            "audit": Branch(
+                "who did what",
+                {
+                    "list": Leaf(HERE + "audit:list_", "the last audit records"),
+                    "verify": Leaf(HERE + "audit:verify", "whether any was changed since it was written"),
                 },
             ),
         },

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class Reply:
     """The answer to a request: a value or a typed error, never both.
 
-    trace_id: finds it by `packetflow trace`; empty if the node never saw it. execution_time: seconds on the node.
+    trace_id: finds it by `packetflow trace`; empty if the node never saw it. execution_time: seconds on the node. deprecated:
+    what to use instead of this capability; None if nothing speaks against it.
     """
 
-    __slots__ = ("error", "execution_time", "trace_id", "value")
+    __slots__ = ("deprecated", "error", "execution_time", "trace_id", "value")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Reply:
         self.error = error
         self.trace_id = trace_id
         self.execution_time = execution_time
+        self.deprecated: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -192,6 +194,7 @@ def reply_of(message: dict[str, Any], failed: bool) -> Reply:
         reply.trace_id = context.get("trace_id") or ""
     if metadata.__class__ is dict:
         reply.execution_time = (metadata.get("execution_time") or 0.0) / 1000.0
+        reply.deprecated = metadata.get("deprecated")
     payload = message.get("payload")
     if failed:
         reply.error = error_from_dict(payload if isinstance(payload, dict) else {})

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from packetflow.capabilities.checks import ID
 from packetflow.capabilities.conditions import Expression
-from packetflow.capabilities.definition import ID
 from packetflow.documents.faults import Fault as DataFault
 from packetflow.otp.errors import PacketFlowError
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from packetflow.capabilities.definition import ID, VERSION, Capability
+from packetflow.capabilities.checks import ID, VERSION
+from packetflow.capabilities.definition import Capability
 from packetflow.composition.nodes import Branch, Node, PlanError, Several, below
 from packetflow.composition.serving import capability_of
 from packetflow.composition.waiting import Approval, WaitFor

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from packetflow.capabilities.checks import ID, VERSION
 from packetflow.capabilities.contract import DIALECT
-from packetflow.capabilities.definition import ID, VERSION
 from packetflow.composition.data import FORMAT, KINDS, NEEDED
 from packetflow.composition.nodes import MapReduce
 from packetflow.composition.serving import WORDS

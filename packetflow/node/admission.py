@@ -20,12 +20,16 @@ class Admission:
         self.limit = limit
         self.queue = queue
         self._in_flight = in_flight
+        self.apart = 0  # of those in flight, the jobs: they have a limit of their own
         self._reserved = 0  # let in, and not yet counted among those in flight
         self.waiting: dict[greenlet, Waiter[None]] = {}
 
     def full(self) -> bool:
         """Whether one more has to wait."""
-        return len(self._in_flight) + self._reserved >= self.limit or bool(self.waiting)
+        return self._taken() >= self.limit or bool(self.waiting)
+
+    def _taken(self) -> int:
+        return len(self._in_flight) - self.apart + self._reserved
 
     def wait(self, seconds: float) -> RequestError | None:
         """Wait in order for room, at most so long. Gives the error if there will be none, None once there is."""
@@ -56,7 +60,7 @@ class Admission:
 
     def leave(self) -> None:
         """One request has ended: let in who waits longest."""
-        while self.waiting and len(self._in_flight) + self._reserved < self.limit:
+        while self.waiting and self._taken() < self.limit:
             heir = next(iter(self.waiting))
             self._reserved += 1
             get_hub().loop.run_callback(self.waiting.pop(heir).switch, None)

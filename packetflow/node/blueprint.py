@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from packetflow.capabilities.contract import DefinitionError, place_of
 from packetflow.capabilities.definition import Capability, definition_of
-from packetflow.capabilities.registry import CapabilitySource
+from packetflow.capabilities.groups import CapabilitySource
 from packetflow.intelligence.host import checked_config
 from packetflow.intelligence.module import Module
 from packetflow.intelligence.placement import Placement
@@ -49,14 +50,24 @@ class Blueprint:
         return made
 
     def sources(self) -> list[CapabilitySource]:
-        """Where the capabilities come from, those given in code last."""
+        """Where the capabilities come from, those given in code last, then the files of watched folders as they are now."""
+        catalogue = self.config.catalogue
         found = [
             PlanSource(path=entry.path)
             if entry.path is not None and holds_plans(entry.path)
             else CapabilitySource(path=entry.path, module=entry.module, config=dict(entry.config))
             for entry in self.config.capabilities
         ]
-        return found + ([CapabilitySource(definitions=self._capabilities)] if self._capabilities else [])
+        found += [CapabilitySource(path=path, added=True) for path in catalogue.files]
+        found += [CapabilitySource(definitions=self._capabilities)] if self._capabilities else []
+        return found + [
+            CapabilitySource(path=path, lenient=True) for path in watched_files(catalogue.folders)
+        ]
+
+    @property
+    def parts(self) -> int:
+        """How many modules and sources of capabilities there are, each of which may take `timeouts.start` to start."""
+        return len(self.config.modules) + len(self.sources())
 
     def placements(self) -> Sequence[Placement]:
         """The modules as the registry takes them, those given in code last."""
@@ -76,6 +87,21 @@ class Blueprint:
                         raise ConfigError(faults)
                     return made
         return checked_config(cls, placement.name, placement.config)
+
+
+def watched_files(folders: Iterable[Path]) -> list[Path]:
+    """The capability files of watched folders: every Python file whose name does not begin with `_`. A folder that is not
+    there stands for itself, and can't be loaded.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            found.append(folder)
+            continue
+        files = sorted(folder.glob("*.py"))
+        # What is no file, such as a pipe, would be waited for.
+        found += [file for file in files if not file.name.startswith("_") and file.is_file()]
+    return found
 
 
 def definition_given(given: Callable[..., Any] | Capability) -> Capability:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from packetflow.capabilities.contract import DefinitionError
 from packetflow.node.blueprint import Blueprint
 from packetflow.node.config import LoadedConfig
-from packetflow.node.supervision import CAPABILITIES, MODULES
+from packetflow.node.supervision import CAPABILITIES, FILES, MODULES
 
 if TYPE_CHECKING:
     from packetflow.node.node import Node
@@ -33,7 +34,11 @@ class Reconfiguration(NamedTuple):
     loaded: LoadedConfig
 
 
-Change = ModuleSwitch | Reconfiguration
+class FilesChanged(NamedTuple):
+    """Capability files are not what they were; the configuration is. Its answer: what changed, in words."""
+
+
+Change = ModuleSwitch | Reconfiguration | FilesChanged
 
 
 class Changing:
@@ -42,6 +47,7 @@ class Changing:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._before: Blueprint | None = None
+        self._files = False  # whether only capability files are being changed
         self.alone = BoundedSemaphore()  # one change at a time; the others wait
 
     def run(self, change: Change, dry_run: bool) -> Any:
@@ -75,11 +81,13 @@ class Changing:
         node = self._node
         if isinstance(change, ModuleSwitch):
             return node.ask(MODULES, (change.action, change.name, True))
+        if isinstance(change, FilesChanged):
+            return node.ask(CAPABILITIES, ("apply", *node.sources(), True))
         before = node.blueprint
         node.blueprint = new = before.with_config(change.loaded)  # module configurations are checked by it
         try:
             words = list(node.ask(MODULES, ("apply", new.placements(), True)))
-            return words + list(node.ask(CAPABILITIES, ("apply", node.sources(), True)))
+            return words + list(node.ask(CAPABILITIES, ("apply", *node.sources(), True)))
         finally:
             node.blueprint = before
 
@@ -88,12 +96,16 @@ class Changing:
         node = self._node
         if isinstance(change, ModuleSwitch):
             return node.ask(MODULES, ("prepare", change.action, change.name))
+        if isinstance(change, FilesChanged):
+            words = self._prepare_capabilities()
+            self._files = True
+            return words
         before = node.blueprint
         node.blueprint = new = before.with_config(change.loaded)
         try:
             words = list(node.ask(MODULES, ("prepare", "apply", new.placements())))
             try:
-                words += node.ask(CAPABILITIES, ("prepare", node.sources()))
+                words += self._prepare_capabilities()
             except BaseException:
                 node.ask(MODULES, ("abort",))
                 raise
@@ -103,9 +115,23 @@ class Changing:
         self._before = before
         return words
 
+    def _prepare_capabilities(self) -> list[str]:
+        node = self._node
+        try:
+            return list(node.ask(CAPABILITIES, ("prepare", *node.sources())))
+        except DefinitionError:
+            raise
+        except BaseException:
+            # Who asked may have been ended, or have waited for too long: it hears this when it comes to that.
+            node.system.cast(CAPABILITIES, "abort")
+            raise
+
     def commit(self) -> None:
         """The second step: what was prepared is in place when this returns."""
         node = self._node
+        if self._files:
+            self._conclude_files("commit")
+            return
         before, self._before = self._before, None
         if before is not None:
             node.ask(CAPABILITIES, ("commit",))
@@ -113,15 +139,23 @@ class Changing:
         if before is not None:
             config = node.config
             node.routes.timeout = config.timeouts.request
-            node.door.local, node.door.operators = config.access.local, config.access.operator
+            node.door.admit(config.access)
             node.routes.swap()
+            node.system.cast(FILES, "look")
 
     def abort(self) -> None:
         """Instead of the second step: what was prepared is ended, and everything is as it was."""
         node = self._node
+        if self._files:
+            self._conclude_files("abort")
+            return
         before, self._before = self._before, None
         if before is not None:
             node.ask(CAPABILITIES, ("abort",))
         node.ask(MODULES, ("abort",))
         if before is not None:
             node.blueprint = before
+
+    def _conclude_files(self, how: str) -> None:
+        self._files = False
+        self._node.ask(CAPABILITIES, (how,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from packetflow.composition.plan import Composition
     from packetflow.node.door import Door
     from packetflow.storage.database import Database
+    from packetflow.storage.outbox import Event
 
 KEPT = 256  # plans of which is remembered whether they are durable
 
@@ -53,6 +54,8 @@ class Compositions:
         self.database: Callable[[], Database] | None = None
         self.begin_runs: Callable[[], object] = _nobody
         self.kept = 30 * 86_400.0  # seconds that a run is kept after its end
+        # Told of events that were put into the outbox together with what a step came to.
+        self.published: Callable[[Sequence[Event]], object] = lambda events: None
 
     @property
     def engine(self) -> Engine:
@@ -129,7 +132,7 @@ class Compositions:
         from packetflow.storage.runs.sqlite import SqliteRuns
 
         door, clock = self.door, self._clock.monotonic
-        store = SqliteRuns(self.database)
+        store = SqliteRuns(self.database, self.published)
         runs = Runs(store, self.engine, lambda row: StepRequests(door, row, clock), contract_of(door))
         mending = Mending(runs, lambda id: plan_of(self._routes.catalogue, id))
         self._waking = Waking(runs, mending, self.kept)

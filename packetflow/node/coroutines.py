@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import gevent
 from gevent.event import AsyncResult
 from gevent.selectors import GeventSelector
+from greenlet import greenlet
 
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds that a cancelled coroutine has to end in when the loop is closed
@@ -23,10 +24,13 @@ _thread = (
 
 
 class Coroutines:
-    """A node's use of the loop. `close()` ends it with the last node that uses it."""
+    """A node's use of the loop. `close()` ends it with the last node that uses it. on_loop: told the loop's greenlet when there
+    is one, and None when there is none any more.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, on_loop: Callable[[greenlet | None], object] = lambda loop: None) -> None:
         self._opened: _Loop | None = None
+        self._on_loop = on_loop
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it in this greenlet. Raises what it raises.
@@ -36,6 +40,7 @@ class Coroutines:
         """
         if self._opened is None:
             self._opened = _Loop.share()
+            self._on_loop(self._opened.greenlet)
         return self._opened.run(coroutine)
 
     def close(self) -> None:
@@ -43,6 +48,7 @@ class Coroutines:
         if self._opened is not None:
             self._opened.give_back()
             self._opened = None
+            self._on_loop(None)
 
 
 class _Loop:
@@ -54,7 +60,7 @@ class _Loop:
         if getattr(turns, "simulated", False):
             self._loop.time = turns.now  # type: ignore[method-assign]  # its timers are in virtual time too
         self._ending = False
-        self._greenlet = gevent.spawn(self._serve)
+        self.greenlet = gevent.spawn(self._serve)
 
     def _serve(self) -> None:
         while not self._ending:
@@ -89,11 +95,11 @@ class _Loop:
             _thread.loop = None
             self._ending = True
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._greenlet.join()
+            self.greenlet.join()
             self._loop.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if gevent.getcurrent() is self._greenlet:
+        if gevent.getcurrent() is self.greenlet:
             coroutine.close()
             raise RuntimeError(
                 "a blocking call on the asyncio loop's own greenlet would wait for itself; use await there"

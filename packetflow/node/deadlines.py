@@ -1,16 +1,17 @@
-"""Deadlines, cancels and other ends that come to a request from outside: one sweeper a node, and what it throws."""
+"""Deadlines, cancels and other ends that come to a request from outside: one sweeper a node."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import structlog
-from gevent import sleep, spawn
+from gevent import Greenlet, sleep, spawn
 from gevent.hub import get_hub
 from greenlet import greenlet
 
 from packetflow.capabilities.context import Context, set_field
 from packetflow.intelligence.gate import Gate
+from packetflow.node.interrupts import Interrupt
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import RequestError, Timeout
 
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 TICK = 0.02  # seconds between two looks at the requests that blocked
 IDLE_TICKS = 50  # looks without anything in flight, after which the sweeper ends until it is needed
 AGAIN = 1.0  # seconds after which an interrupt that was swallowed is raised again
-
-
-class Interrupt(BaseException):
-    """Thrown into a greenlet to end the request `call` with `error`; `except Exception` can't swallow it."""
-
-    def __init__(
-        self, call: Context, error: RequestError, gate: Gate | None = None, what: str | None = None
-    ) -> None:
-        super().__init__(str(error))
-        self.what = what  # of a hook that overran: another limit than its own
-        self.call = call
-        self.error = error
-        self.gate = gate  # set if a hook overran its own limit, and not the request
 
 
 class Deadlines:
@@ -47,6 +35,7 @@ class Deadlines:
         self.streams: dict[Context, OpenStream] = {}
         self.unsettled: set[Context] = set()
         self.sweeping = False
+        self._sweeper: Greenlet[..., None] | None = None
         self.log = structlog.get_logger("packetflow")
         self._clock = clock
         self._interrupted: dict[Context, float] = {}
@@ -54,7 +43,14 @@ class Deadlines:
     def sweep(self) -> None:
         """Start the sweeper, which ends what overruns."""
         self.sweeping = True
-        spawn(self._sweep)
+        self._sweeper = spawn(self._sweep)
+
+    def end_sweeping(self) -> None:
+        """Nothing is under way any more: the sweeper must not outlive its thread, which would keep all that it knows."""
+        if self._sweeper is not None:
+            self._sweeper.kill()
+            self._sweeper = None
+            self.sweeping = False
 
     def _sweep(self) -> None:
         idle = 0

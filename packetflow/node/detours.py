@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,8 +12,11 @@ from packetflow.capabilities.contract import faults_of
 from packetflow.intelligence.answers import Continue, Intercept, Reject, Respond, Transform
 from packetflow.intelligence.chain import Hooks
 from packetflow.intelligence.gate import RESPONSE, Gate
-from packetflow.node.deadlines import Deadlines, Interrupt
-from packetflow.node.routes import CONTRACT_OUT, Refused, Route, Routes, Stage, StreamRoute
+from packetflow.node.deadlines import Deadlines
+from packetflow.node.effects import Effects
+from packetflow.node.interrupts import Interrupt, described
+from packetflow.node.routes import CONTRACT_OUT, EFFECTS, Refused, Route, Routes, Stage, StreamRoute
+from packetflow.node.rules import authorise
 from packetflow.otp.clock import Clock
 from packetflow.telemetry.changes import difference
 from packetflow.wire.errors import (
@@ -27,24 +30,14 @@ from packetflow.wire.errors import (
 from packetflow.wire.stream import Stream
 from packetflow.wire.values import Request, Response
 
-SHOWN = 1_000  # characters of an exception's text that are kept
 REWRITES = 3  # how often modules may change a request's capability
 
 
-def described(failure: BaseException) -> str:
-    """What an author's code raised, in a line: its class and its text, cut short, if it has one that can be read."""
-    name = type(failure).__name__
-    try:
-        text = str(failure)
-    except Exception as error:  # the text is the author's code too
-        text = f"(its text can't be read: {type(error).__name__})"
-    return f"{name}: {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
-
-
 class Detours(Deadlines):
-    """The seldom ways of the door: answers and faults of modules."""
+    """The seldom ways of the door: answers and faults of modules, effects of what failed."""
 
     routes: Routes
+    effects: Effects
 
     def __init__(self, routes: Routes, clock: Clock) -> None:
         super().__init__(clock)
@@ -92,7 +85,9 @@ class Detours(Deadlines):
                 self.fault(call, gate, self.misfit(gate, failure))
                 return request, fields, self._rest(call, gate), False, None
             tail = self._stages_of(self._entered(call, before=gate))
-            set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], CONTRACT_OUT, *tail))
+            effects = (EFFECTS,) if route.effects is not None and route.effects.every else ()
+            ahead = (CONTRACT_OUT, *effects, *tail)
+            set_field(call, "stages", (*call.stages[: len(call.stamps) - 1], *ahead))
             return request, fields, (), True, value
         if kind is not Intercept or not isinstance(answer.request, Request):
             self.fault(
@@ -117,7 +112,7 @@ class Detours(Deadlines):
     ) -> tuple[Request, dict[str, Any], Hooks, bool, Any]:
         route: Route = call.route
         gate.changed += 1
-        self.note(call, "changed", difference(old, new, hide=gate.redacts), back=1)
+        self.note(call, "changed", difference(old, new, hide=gate.redacts, mask=route.mask), back=1)
         if new.capability == route.id or new.capability == old.capability:
             hooks = self._rest(call, gate)
         else:
@@ -125,10 +120,12 @@ class Detours(Deadlines):
         try:
             fields = route.validate_input(dict(new.payload))[1]
         except ValidationError as failure:
-            faults = faults_of(failure)
+            faults = faults_of(failure, route.mask)
             first = f"{faults[0]['path']} {faults[0]['message']}"
             message = f"module {gate.name} made a request that {route.id} does not take: {first}"
             raise ValidationFailed(message, {"faults": faults, "module": gate.name}) from failure
+        if route.rule is not None:
+            authorise(self.log, call, route, fields)
         for name in new.hints:
             if name not in self.hints:
                 known = ", ".join(sorted(self.hints)) or "none on this node"
@@ -177,6 +174,26 @@ class Detours(Deadlines):
         ahead = {stage.gate for stage in call.stages[len(call.stamps) - 1 :] if stage.kind == "request"}
         route: Route = call.route
         return tuple(pair for pair in route.requests if pair[0] in ahead)
+
+    # ---- effects of what failed ------------------------------------------------------------------------------------------------
+
+    def settle_failure(self, call: Context, fields: Mapping[str, Any] | None, error: RequestError) -> None:
+        """Do the effects of a request that ended with an error; refusals are recorded also where none is declared."""
+        effects = call.route.effects
+        if effects is None or not effects.failing:
+            if error.code == "forbidden" or (error.code == "rejected" and "module" in error.details):
+                self.effects.refused(call, error)
+            return
+        ended = call.stages[: len(call.stamps)]
+        if len(call.stamps) == len(ended):
+            call.stamps.append(self._clock.monotonic())
+        set_field(call, "stages", (*ended, EFFECTS))
+        try:
+            effects.failed(call, fields, error)
+        except Interrupt as again:
+            if again.call is not call:
+                raise  # an outer request is ended too, and this one has its answer
+        call.stamps.append(self._clock.monotonic())
 
     # ---- a hook crashed -----------------------------------------------------------------------------------------------
 
@@ -251,7 +268,7 @@ class Detours(Deadlines):
         """
         route: Route = call.route
         passed = [stage.gate for stage in call.stages[: len(call.stamps) - 1] if stage.kind == "request"]
-        reached = any(stage.kind == "run" for stage in call.stages[: len(call.stamps)])
+        reached = any(stage.kind in ("run", "intent") for stage in call.stages[: len(call.stamps)])
         if before is None and call.error is not None and passed and not reached:
             before = passed[-1]
         asking = {gate for gate, _ in route.requests}

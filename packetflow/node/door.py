@@ -17,13 +17,16 @@ from pydantic import ValidationError
 
 from packetflow.capabilities.context import Call, Context, set_field
 from packetflow.capabilities.contract import faults_of
+from packetflow.capabilities.elsewhere import type_name_of
 from packetflow.node.admission import Admission
-from packetflow.node.deadlines import Interrupt
-from packetflow.node.detours import described
+from packetflow.node.effects import Effects
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.interrupts import Interrupt, described
 from packetflow.node.open_stream import FOREIGN
+from packetflow.node.outside_requests import OutsideRequests
 from packetflow.node.plans import Plans
-from packetflow.node.routes import RESOLVE, Nowhere, Refused, Route, Routes
+from packetflow.node.routes import RESOLVE, InJob, Nowhere, Refused, Route, Routes
+from packetflow.node.rules import authorise
 from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.telemetry.logs import CURRENT
@@ -38,12 +41,21 @@ from packetflow.wire.errors import (
 )
 from packetflow.wire.values import NO_METADATA, Metadata, Response, make_request
 
+JOB = "job"  # the door of a request that a job makes; jobs have a limit of their own
+
 
 class Door(Plans):
     """Passes requests. limit: how many may be in flight at once on the node; queue: how many more may wait for room."""
 
     def __init__(
-        self, routes: Routes, clock: Clock, traces: Traces, *, limit: int = 1024, queue: int = 256
+        self,
+        routes: Routes,
+        clock: Clock,
+        traces: Traces,
+        *,
+        limit: int = 1024,
+        queue: int = 256,
+        effects: Effects | None = None,
     ) -> None:
         super().__init__(routes, clock)
         self.routes = routes
@@ -51,11 +63,16 @@ class Door(Plans):
         self.admission = Admission(limit, queue, self.in_flight)
         self.counters: dict[str, int] = {}
         self.idempotency = Idempotency(clock)
-        # Capability patterns of who comes by a door, and of the operator.
+        self.effects = effects if effects is not None else Effects(clock, self.log)
+        routes.compile_effects, routes.mask = self.effects.compile, self.effects.mask
+        # Capability patterns and roles of who comes by a door, and of the operator.
         self.local: tuple[str, ...] = ("*",)
         self.operators: tuple[str, ...] = ("*", "system.*")
+        self.local_roles: tuple[str, ...] = ()
+        self.operator_roles: tuple[str, ...] = ()
         self.refused = 0
         self.open = True
+        self.outside = OutsideRequests(self)
         self._monotonic = clock.monotonic
         chance = getattr(get_hub().loop, "chance", random.Random)  # a simulated loop has its own, by the seed
         self._number = chance().getrandbits
@@ -63,7 +80,7 @@ class Door(Plans):
 
     def request(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata = NO_METADATA,
@@ -111,7 +128,12 @@ class Door(Plans):
         in_flight = self.in_flight
         outer = in_flight.get(me)
         admission = self.admission
-        if outer is None and parent is None and admission.full() and not session.operator:
+        if (
+            outer is None
+            and parent is None
+            and admission.full()
+            and not (session.operator or session.door == JOB)
+        ):
             no_room = admission.wait(call.deadline - clock())
             if no_room is not None:
                 return self._not_admitted(call, no_room)
@@ -121,6 +143,8 @@ class Door(Plans):
         token = CURRENT.set(call)
         error: RequestError | None = route.refusal
         value: Any = None
+        fields: Any = None
+        settled = False  # whether the effects have been done
         foreign: BaseException | None = None
         responses = route.responses
         try:
@@ -130,6 +154,8 @@ class Door(Plans):
                 if payload.__class__ is not dict:
                     payload = self._mapping(route, payload)
                 fields = route.validate_input(payload)[1]
+                if route.rule is not None:
+                    authorise(self.log, call, route, fields)
                 stamp(clock())
                 answered = False
                 plan: object | None = None
@@ -170,9 +196,14 @@ class Door(Plans):
                 if value.__class__ is not route.returns:
                     value = route.validate_output(value)
                 stamp(clock())
-                if route.effects and not answered:
-                    self.apply_effects(call, route, value)
-                    stamp(clock())
+                effects = route.effects
+                if effects is not None:
+                    # What a module or a cache answered is for the effects that are for every answer.
+                    answered = answered or (call.stages is not route.stages and not call.began)
+                    if effects.every or not answered:
+                        settled = True
+                        effects.succeeded(call, fields, value, answered)
+                        stamp(clock())
                 if call.stages is not route.stages:
                     responses = self.responses_entered(call)
             except Exception as failure:
@@ -188,6 +219,8 @@ class Door(Plans):
             if error is not None:
                 value = None
                 set_field(call, "error", error)
+                if not settled:
+                    self.settle_failure(call, fields, error)
                 responses = self.responses_entered(call)
             response = Response(value, error, call)
             if responses:
@@ -236,6 +269,8 @@ class Door(Plans):
             route.count += 1
             if route.retired:
                 self.routes.fold(route)
+        elif call.stages is route.hit_stages and error is None and call.notes is None:
+            self.count_entered(call)
         else:
             self.traces.add_notable(call)
             self.count_entered(call)
@@ -251,7 +286,7 @@ class Door(Plans):
 
     def _once(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata,
@@ -259,6 +294,7 @@ class Door(Plans):
         parent: Context | None,
     ) -> Response:
         """A request with an idempotency key: run if it is the first with it."""
+        assert isinstance(capability, str), "a job's own request has no key"
         key = metadata.idempotency_key or ""
         timeout = self.routes.timeout if metadata.timeout is None else metadata.timeout
         found = self.routes.catalogue.find(capability)
@@ -290,7 +326,7 @@ class Door(Plans):
             revive,
         )
 
-    def _first(self, capability: str, session: Session) -> Route | Refused:
+    def _first(self, capability: str | InJob, session: Session) -> Route | Refused:
         """The route of an outermost request that has none yet, or while the node drains."""
         if not self.open and not session.operator:
             return Refused(Unavailable("the node is stopping", retry_after=1.0))
@@ -323,7 +359,7 @@ class Door(Plans):
     def _refuse(
         self,
         refused: Refused,
-        capability: str,
+        capability: str | InJob,
         session: Session,
         metadata: Metadata,
         start: float,
@@ -331,7 +367,11 @@ class Door(Plans):
     ) -> Response:
         self.refused += 1
         call: Context = Call()  # type: ignore[assignment]
-        call.door, call.number, call.route = self, self._number(128), Nowhere(capability)
+        call.door, call.number, call.route = (
+            self,
+            self._number(128),
+            Nowhere(capability if isinstance(capability, str) else capability.name),
+        )
         call.stages, call.stamps = (RESOLVE,), [start, self._monotonic()]
         call.session, call.metadata, call.parent = session, metadata, parent
         call.deadline, call.greenlet, call.error = start, None, refused.error
@@ -367,7 +407,7 @@ class Door(Plans):
     @staticmethod
     def invalid_input(route: Route, failure: ValidationError) -> ValidationFailed:
         """`validation_failed`, with a path and the reason of each fault."""
-        faults = faults_of(failure)
+        faults = faults_of(failure, route.mask)
         first = f"{faults[0]['path']} {faults[0]['message']}" if faults[0]["path"] else faults[0]["message"]
         count = failure.error_count()
         more = f" (and {count - 1} more)" if count > 1 else ""
@@ -389,7 +429,7 @@ class Door(Plans):
     def crashed(self, call: Context, failure: BaseException) -> ExecutionFailed:
         """The typed error for what an author's code raised; its log has the rest."""
         route: Route = call.route
-        name = type(failure).__name__
+        name = type_name_of(failure)
         route.registered.last_error = described(failure)
         self.log.error(
             "capability failed",
@@ -400,22 +440,19 @@ class Door(Plans):
         )
         return ExecutionFailed(f"{route.id} failed: {name}", {"capability": route.id, "type": name})
 
-    def apply_effects(self, call: Context, route: Route, value: Any) -> None:
-        """Run the declared effects in order; one that fails is noted and logged, and the answer stands."""
-        for effect in route.effects:
-            try:
-                effect.apply(call, value)
-            except Exception as failure:
-                self.note(call, "crashed", f"effect {effect.name}: {failure!r}")
-                self.log.error("effect failed", trace=call.id[:8], effect=effect.name, exc_info=failure)
+    def admit(self, access: Any) -> None:
+        """Take on the `[access]` section of a configuration, for sessions that are opened from now on."""
+        self.local, self.local_roles = access.local, access.local_roles
+        self.operators, self.operator_roles = access.operator, access.operator_roles
 
     def open_session(self, door: str, peer: str, operator: bool = False) -> Session:
         """A session for a connection. There is no authentication yet: a door that is open lets everybody in."""
         if operator:
-            return Session(
-                "operator", self.routes.grants(self.operators, operator=True), door=door, peer=peer
-            )
-        return Session("anonymous", self.routes.grants(self.local), door=door, peer=peer)
+            grants = self.routes.grants(self.operators, True, self.operator_roles)
+            return Session("operator", grants, door=door, peer=peer)
+        return Session(
+            "anonymous", self.routes.grants(self.local, False, self.local_roles), door=door, peer=peer
+        )
 
     def active(self) -> Iterator[Context]:
         """Every request under way, the outer ones of nested ones too, and the streams that nobody reads at this moment."""

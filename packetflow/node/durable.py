@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -18,6 +18,7 @@ from packetflow.wire.values import NO_METADATA, Metadata
 if TYPE_CHECKING:
     from packetflow.composition.durable.waking import Waking
     from packetflow.node.door import Door
+    from packetflow.storage.outbox import Event
     from packetflow.storage.runs.records import RunRow
 
 NEVER = float("inf")
@@ -60,10 +61,12 @@ class DurableRuns(GenServer):
 class RunRoute:
     """Stands for the route in the trace of a run."""
 
-    __slots__ = ("id", "version")
+    __slots__ = ("id", "outgoing", "version")
 
     def __init__(self, row: RunRow) -> None:
         self.id, self.version = row.composition, row.version
+        # What the effects of steps give to the outbox, by the number of the step's request.
+        self.outgoing: dict[int, list[Event]] = {}
 
 
 class StepRequests:
@@ -74,7 +77,9 @@ class StepRequests:
         self._monotonic = monotonic
         session = Session(row.principal, door.routes.grants(row.rights), tenant=row.tenant, door="run")
         call: Context = Call()  # type: ignore[assignment]  # it becomes one below
-        call.door, call.number, call.route = door, int(row.id, 16), RunRoute(row)
+        self._route = RunRoute(row)
+        self._outgoing: dict[str, list[Event]] = {}
+        call.door, call.number, call.route = door, int(row.id, 16), self._route
         call.stages = (Stage(f"{row.composition}@{row.version}", "run"),)
         call.stamps = [monotonic()]
         call.session, call.metadata, call.parent = session, NO_METADATA, None
@@ -97,12 +102,18 @@ class StepRequests:
         context = self._context
         metadata = Metadata(timeout, step_key=key)
         response = self._door.request(capability, payload, context.session, metadata, None, context)
+        if self._route.outgoing and response.trace is not None:
+            self._outgoing[key] = self._route.outgoing.pop(response.trace.number, [])
         error = response.error
         if error is None:
             return response.value
         if isinstance(error, Forbidden) and response.trace is not None and not response.trace.began:
             raise Stuck("forbidden", error)
         raise error
+
+    def outgoing(self, key: str) -> Sequence[Event]:
+        """See Requests."""
+        return self._outgoing.pop(key, ()) if self._outgoing else ()
 
     def cancel(self, running: greenlet, error: RequestError) -> None:
         """See Requests."""

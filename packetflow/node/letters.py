@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from packetflow.node.outgoing import LINE, NOTICE
 from packetflow.node.system import shapes
 from packetflow.security.access import Session
 from packetflow.storage.dead_letters import DeadLetter
@@ -51,7 +52,11 @@ class Letters:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self.replays: dict[str, Replay] = {"request": self._request, "event": self._event}
+        self.replays: dict[str, Replay] = {
+            "request": self._request,
+            "event": self._event,
+            NOTICE: self._notice,
+        }
 
     def rows(
         self, limit: int, kind: str | None = None, what: str | None = None
@@ -125,8 +130,15 @@ class Letters:
 
     def _event(self, letter: DeadLetter) -> None:
         """Into the outbox again, under its old id."""
-        self._node.stores.outbox.put([Event(letter.id, letter.what, letter.body, letter.origin)])
-        self._node.events.look()
+        self._node.events.put([Event(letter.id, letter.what, letter.body, letter.origin)])
+
+    def _notice(self, letter: DeadLetter) -> None:
+        """Into its channel's line again, under its old id. Raises Unavailable if the channel is gone."""
+        if letter.what not in self._node.effects.channels:
+            raise Unavailable(f"there is no channel {letter.what!r} in the configuration any more")
+        self._node.events.put(
+            [Event(letter.id, letter.what, letter.body, letter.origin, line=LINE + letter.what)]
+        )
 
 
 def _row(letter: DeadLetter) -> shapes.DeadLetterRow:

@@ -6,11 +6,14 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from packetflow.intelligence.gate import DISABLED, QUARANTINED, RESTARTING, RUNNING
+from packetflow.node.load import summed
 from packetflow.node.system import shapes
 from packetflow.otp import WorkerInfo
+from packetflow.telemetry.metrics import merged as merged_metrics
 from packetflow.telemetry.traces import quantile
 
 WORST = (QUARANTINED, RESTARTING, RUNNING, DISABLED)  # a state that is not here is shown before all
+CHANNEL_COUNTS = ("waiting", "sent", "failed", "dropped", "retried")
 COUNTS = ("handled", "changed", "rejected", "errors", "restarts")
 
 Times = Mapping[str, list[float]]
@@ -94,29 +97,13 @@ def _badness(status: str) -> int:
     return WORST.index(status) if status in WORST else -1
 
 
-def merged_load(
-    mine: shapes.Load, durations: list[float], others: Iterable[tuple[shapes.Load, list[float]]]
-) -> shapes.Load:
-    """How a capability is used in all processes."""
-    told = list(others)
-    times = sorted([*durations, *(one for _, each in told for one in each)])
-    errors = [load["last_error"] for load, _ in told if load["last_error"]]
-    return {
-        "in_flight": mine["in_flight"] + sum(load["in_flight"] for load, _ in told),
-        "calls": mine["calls"] + sum(load["calls"] for load, _ in told),
-        "errors": mine["errors"] + sum(load["errors"] for load, _ in told),
-        "p50": quantile(times, 0.5),
-        "p99": quantile(times, 0.99),
-        "last_error": errors[0] if errors else mine["last_error"],
-    }
-
-
 def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
     """The counts of all processes. told: of each worker its own, or an exception; those are named as missing."""
     merged: shapes.Stats = {
         **mine,
         "by_capability": {id: {**count} for id, count in mine["by_capability"].items()},
         "counters": dict(mine["counters"]),
+        "pools": dict(mine["pools"]),
     }
     for stats in told.values():
         if isinstance(stats, Exception):
@@ -129,6 +116,9 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
             sums["errors"] += count["errors"]
         for name, number in stats["counters"].items():
             merged["counters"][name] = merged["counters"].get(name, 0) + number
+        for name, figures in stats["pools"].items():
+            known = [merged["pools"][name]] if name in merged["pools"] else []
+            merged["pools"][name] = summed([*known, figures])  # type: ignore[assignment]
         if "hub" in merged and "hub" in stats:
             hub = merged["hub"]
             merged["hub"] = {
@@ -136,7 +126,37 @@ def merged_stats(mine: shapes.Stats, told: Mapping[str, Any]) -> shapes.Stats:
                 "blocked": hub["blocked"] + stats["hub"]["blocked"],
                 "broken": hub["broken"] + stats["hub"]["broken"],
             }
+    if "effects" in mine:
+        effects = [stats["effects"] for stats in told.values() if not isinstance(stats, Exception)]
+        merged["effects"] = _merged_effects(mine["effects"], effects)
+    if "metrics" in mine:
+        others = {id: stats["metrics"] for id, stats in told.items() if not isinstance(stats, Exception)}
+        merged["metrics"] = merged_metrics(mine["metrics"], others)  # type: ignore[typeddict-item, arg-type]
+    if "traces" in mine:
+        all_ = [mine, *(stats for stats in told.values() if not isinstance(stats, Exception))]
+        merged["traces"] = {
+            "stored": sum(stats["traces"]["stored"] for stats in all_),
+            "lost": sum(stats["traces"]["lost"] for stats in all_),
+        }
     missing = [id for id, stats in told.items() if isinstance(stats, Exception)]
     if missing:
         merged["missing"] = missing
     return merged
+
+
+def _merged_effects(
+    mine: shapes.EffectFigures, others: Iterable[shapes.EffectFigures]
+) -> shapes.EffectFigures:
+    """What the effects of all processes came to. `written` and `lost` are of all: workers hand their records to the parent."""
+    audit = dict(mine["audit"])
+    channels = {row["channel"]: dict(row) for row in mine["channels"]}
+    for figures in others:
+        for key in ("written", "lost", "late", "waiting"):
+            audit[key] += figures["audit"][key]
+        audit["trouble"] = audit["trouble"] or figures["audit"]["trouble"]
+        for row in figures["channels"]:
+            known = channels.setdefault(row["channel"], {**row, **dict.fromkeys(CHANNEL_COUNTS, 0)})
+            for key in CHANNEL_COUNTS:
+                known[key] += row[key]
+            known["last_error"] = known["last_error"] or row["last_error"]
+    return {"audit": audit, "channels": list(channels.values())}

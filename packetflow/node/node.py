@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
@@ -11,56 +11,65 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 import gevent
 from gevent.event import Event
 
-from packetflow._version import __version__
-from packetflow.capabilities.catalogue import Catalogue
+from packetflow.capabilities.backends.backend import EffectBackend
+from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.capabilities.changes import Changes, Listener, Subscription
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import Capability
-from packetflow.capabilities.registry import CapabilitySource
+from packetflow.capabilities.groups import CapabilitySource
+from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.module import Module
-from packetflow.intelligence.placement import Placed, Placement
+from packetflow.intelligence.placement import Placement
 from packetflow.node import view
+from packetflow.node.auditing import AuditFiles, AuditTrail, audit_child, files_of
 from packetflow.node.blueprint import Blueprint, ModuleGiven, definition_given
-from packetflow.node.changing import Changing, ModuleSwitch
+from packetflow.node.changing import Changing, FilesChanged
+from packetflow.node.channels import effects_of
 from packetflow.node.compositions import Compositions
 from packetflow.node.config import LoadedConfig, NodeConfig, load_with_overlay
 from packetflow.node.coroutines import Coroutines
 from packetflow.node.door import Door
 from packetflow.node.embedding import Home, own_data_folder, without_doors
 from packetflow.node.idempotency import Idempotency
+from packetflow.node.jobs import Jobs
 from packetflow.node.letters import Letters
-from packetflow.node.listeners import address_of
+from packetflow.node.outgoing import Outgoing
+from packetflow.node.overview import Overview
 from packetflow.node.publisher import Events
 from packetflow.node.reloading import Reloading
 from packetflow.node.routes import Routes
 from packetflow.node.stores import Stores
-from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree, start_tree
+from packetflow.node.supervision import CAPABILITIES, MODULES, start_tree
 from packetflow.node.system import shapes
 from packetflow.node.system.capabilities import ESCAPES, system_capabilities
 from packetflow.node.system.dead_letters import dead_letter_functions
+from packetflow.node.trace_keeping import StoredSearch
 from packetflow.node.watch import Watch
 from packetflow.otp import ChildSpec, Ref, System
 from packetflow.otp import stop as stop_process
 from packetflow.otp.clock import Clock
-from packetflow.otp.errors import NoProcess
+from packetflow.otp.errors import NoProcess, PacketFlowError
 from packetflow.security.access import Session
 from packetflow.storage.data_folder import DataFolder
 from packetflow.storage.disk import Disk
+from packetflow.storage.traces import TraceRow
 from packetflow.telemetry.logs import make_logger
 from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
-from packetflow.wire.errors import Cancelled, RequestError
+from packetflow.wire.errors import Cancelled, Unavailable
 from packetflow.wire.stream import Progress
 from packetflow.wire.values import Metadata, Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
+SETTLE_LAST = 0.5  # the same, where it takes long
 
 
 if TYPE_CHECKING:
     from packetflow.composition.durable.waking import Waking
 
 
-class Node:
+class Node(Overview):
     """A supervised capability node.
 
         with Node.from_config("config/node.toml") as node:
@@ -73,7 +82,8 @@ class Node:
     data in a folder that ends with it. capabilities: functions with `@capability`. modules: classes, (name, class)
     pairs or Placements. without: names of modules to leave out, `all` for every one. watchdog: whether who holds the
     hub for longer than `timeouts.hub` is named and broken off; None: if the configuration sets that. log_stream: where
-    the log goes (standard error). disk: what its files are written by (the machine's own).
+    the log goes (standard error). disk: what its files are written by (the machine's own). effects: backends for effects
+    of kinds of your own.
     """
 
     # What the processes of a node with workers differ in (parent.py, worker.py).
@@ -93,6 +103,7 @@ class Node:
         watchdog: bool | None = None,
         log_stream: TextIO | None = None,
         disk: Disk | None = None,
+        effects: Mapping[str, EffectBackend] | None = None,
     ) -> None:
         self._own_folder = None
         if config is None:
@@ -112,30 +123,60 @@ class Node:
             node=settings.node.name,
         )
         self.routes = Routes(settings.timeouts.request, ESCAPES)
-        self.traces = Traces(self.clock, settings.traces.keep, settings.traces.memory)
+        self.traces = Traces(
+            self.clock,
+            settings.traces.keep,
+            settings.traces.memory,
+            settings.traces.store if self._own_folder is None else "none",
+        )
+        self.trail = AuditTrail(self.clock, self.log)
+        self.audit_files: AuditFiles | None = None
+        self.effects = effects_of(
+            settings, self.clock, self.log, self.trail, effects or {}, lambda: self.stores
+        )
         self.door = self.door_class(
             self.routes,
             self.clock,
             self.traces,
             limit=settings.limits.in_flight_node,
             queue=settings.limits.queue,
+            effects=self.effects,
         )
-        self.stores = Stores(None, self.clock, self.log, settings.storage)
+        self.stores = Stores(None, self.clock, self.log, settings.storage, self.disk)
         self.door.idempotency = Idempotency(self.clock, lambda: self.stores.keys)
         self.door.log = self.door.idempotency.log = self.log
         self.door.patience, self.door.ending = settings.timeouts.reader, settings.timeouts.shutdown
-        self.door.local, self.door.operators = settings.access.local, settings.access.operator
+        self.door.admit(settings.access)
+        self.jobs = Jobs(
+            self.door,
+            self.clock,
+            keep=settings.jobs.keep,
+            expire=settings.jobs.expire,
+            running=settings.jobs.running,
+        )
+        self.routes.start_job, self.routes.job_entered = self.jobs.start_for, self.jobs.entered
         self.compositions = Compositions(self.routes, self.clock, self.log, self.door)
         self.compositions.open_to(self.door)
-        self.coroutines = Coroutines()
+        self.coroutines = Coroutines(self.door.outside.on_loop)
         self.system = System(clock=self.clock)
+        self.door.outside.crossing = self.system.from_thread
+        self.surroundings = Surroundings(
+            self.coroutines.run, self.clock, settings.limits.cache, settings.timeouts.start
+        )
         self._hub_watch = Watch(self.door, self.clock, settings.timeouts, watchdog)
         self.transports: list[Transport] = []
+        self.catalogue_changes = Changes(self.log)
+        self._file_faults: dict[str, str] = {}
         self._root: Ref | None = None
         self._data_folder: DataFolder | None = None
         self._started: float | None = None
         self._started_utc = ""
         self.events = Events(self.system, self.door.new_id, lambda: self.stores.outbox)
+        self.compositions.published = self.events.look
+        self.effects.publish = Outgoing(self.events, self.effects.channels).put
+        self.stored_traces = StoredSearch(
+            lambda: self.stores.traces if self.stores.lasting and self.stores.has_file else None
+        )
         self.letters = Letters(self)
         self.changing = Changing(self)
         self._reloading = Reloading(self)
@@ -151,11 +192,6 @@ class Node:
         """
         loaded, _ = load_with_overlay(path, os.environ, flags)
         return cls(loaded)
-
-    @property
-    def config(self) -> NodeConfig:
-        """The configuration in force."""
-        return self.blueprint.config
 
     # ---- life -----------------------------------------------------------------------------------------------------------
 
@@ -178,6 +214,27 @@ class Node:
     def has_started(self) -> bool:
         """Whether `start` has come to its end."""
         return self._started is not None
+
+    def audit_process(self) -> ChildSpec:
+        """The process that keeps the audit records."""
+        self.audit_files = files_of(self.config, self.clock, self.log)
+        self.trail.commit, self.trail.keep = self.audit_files.commit, self.audit_files.keep
+        return audit_child(self.trail, self.audit_files.close, self.config.timeouts.shutdown)
+
+    def keep_traces(self, rows: Sequence[TraceRow]) -> None:
+        """Store traces. Raises RequestError."""
+        stored = self.stores.traces
+        if stored is not None:
+            stored.put(rows)
+
+    def prune_traces(self) -> None:
+        """Forget stored traces that are too old or too many, and give their room back. Raises RequestError."""
+        stored = self.stores.traces if self.stores.has_file else None
+        if stored is None:
+            return
+        settings = self.config.traces
+        if stored.prune(self.clock.utc().timestamp() - settings.expire, settings.stored):
+            self.stores.database.vacuum()
 
     def more_children(self) -> list[ChildSpec]:
         """What stands in the tree of this kind of node between the modules and the doors."""
@@ -221,6 +278,7 @@ class Node:
             self.system.shutdown(self.config.timeouts.shutdown)
             self.coroutines.close()
         finally:
+            self.door.end_sweeping()
             self._hub_watch.stop()
         if self._own_folder is not None:
             self._own_folder.cleanup()
@@ -253,6 +311,23 @@ class Node:
         if self.door.end_replaced():
             self._settle(self.clock.monotonic() + shutdown)
 
+    def settle_in(self, gone: Collection[Registered]) -> None:
+        """Wait until no request runs in one of these capabilities, however long that takes: a job may take hours.
+
+        Streams that last longer than a request may are ended.
+        """
+        queued = set(self.door.admission.waiting)  # they have their route already
+        long = self.clock.monotonic() + self.routes.timeout + self.config.timeouts.shutdown
+        pause = SETTLE_TICK
+        while queued & set(self.door.admission.waiting) or any(
+            call.route.registered in gone for call in self.door.active()
+        ):
+            if self.clock.monotonic() > long:
+                self.door.end_replaced()
+                long = float("inf")
+            gevent.sleep(pause)
+            pause = min(2 * pause, SETTLE_LAST)
+
     def _settle(self, deadline: float, unread: bool = True) -> None:
         """unread: also for streams in this process that nobody reads at this moment, which may be who waits here."""
         current = gevent.getcurrent()
@@ -266,11 +341,18 @@ class Node:
     # ---- requests -------------------------------------------------------------------------------------------------------
 
     def session(
-        self, principal: str = "local", grants: Iterable[str] | None = None, tenant: str = ""
+        self,
+        principal: str = "local",
+        grants: Iterable[str] | None = None,
+        tenant: str = "",
+        roles: Iterable[str] | None = None,
     ) -> Session:
-        """A session for code in this process. grants: capability patterns, `[access] local` if None."""
-        patterns = self.config.access.local if grants is None else grants
-        return Session(principal, self.routes.grants(patterns), tenant=tenant)
+        """A session for code in this process. grants: capability patterns, `[access] local` if None; roles: for rules that
+        ask for some, `[access] local_roles` if None."""
+        access = self.config.access
+        patterns = access.local if grants is None else grants
+        rights = self.routes.grants(patterns, False, access.local_roles if roles is None else roles)
+        return Session(principal, rights, tenant=tenant)
 
     def open_session(self, door: str, peer: str, operator: bool = False) -> Session:
         """A session for a connection."""
@@ -290,9 +372,11 @@ class Node:
 
         capability: `id`, or `id@version`; of one that streams the value is a Stream. timeout: seconds, at most the
         capability's own. progress: told how far the request is, in the midst of it, so it must not block. Never raises for
-        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's.
+        the request's own failure: see `Response.error`. Raises RuntimeError in a thread that is not the node's, and in a
+        coroutine of this node.
         """
         self._home.check()
+        self.door.outside.check_wait()
         metadata = Metadata(timeout=timeout, progress=progress)
         return self.door.request(capability, payload, session or self.session(), metadata, intent)
 
@@ -302,9 +386,16 @@ class Node:
 
     # ---- what its parts tell it -------------------------------------------------------------------------------------------
 
-    def swap_catalogue(self, catalogue: Catalogue) -> None:
-        """Put a catalogue in place."""
+    def swap_catalogue(self, catalogue: Catalogue, faults: Mapping[str, str]) -> None:
+        """Put a catalogue in place. faults: of watched files that were not taken on."""
+        before = self.routes.catalogue
         self.routes.swap(catalogue=catalogue)
+        self._file_faults = dict(faults)
+        self.catalogue_changes.publish(before, catalogue)
+
+    def check_catalogue(self, catalogue: Catalogue) -> None:
+        """Whether the effects of a catalogue can be done here. Raises DefinitionError."""
+        self.effects.check(registered.definition for registered in catalogue)
 
     def swap_chain(self, chain: ModuleChain) -> None:
         """Put a chain in place."""
@@ -314,7 +405,12 @@ class Node:
         """The data folder is this node's now; what is stored in it."""
         self._data_folder = folder
         self.stores = Stores(
-            folder.path, self.clock, self.log, self.config.storage, lasting=self._own_folder is None
+            folder.path,
+            self.clock,
+            self.log,
+            self.config.storage,
+            self.disk,
+            lasting=self._own_folder is None,
         )
         return self.stores
 
@@ -332,6 +428,18 @@ class Node:
         if self._data_folder is None:
             raise RuntimeError("the node has not been started")
         return self._data_folder
+
+    # ---- effects ----------------------------------------------------------------------------------------------------------
+
+    def audit(self, limit: int = 100, **selected: Any) -> list[dict[str, Any]]:
+        """The newest audit records. selected: see `view.audit_filter`. Raises Unavailable."""
+        if self.audit_files is None:
+            raise Unavailable("the audit records are kept by another process of the node")
+        self.trail.flush(1.0)
+        try:
+            return self.audit_files.list(view.audit_filter(**selected), limit)
+        except PacketFlowError as error:
+            raise Unavailable(str(error)) from error
 
     # ---- modules and capabilities at run time ------------------------------------------------------------------------------
 
@@ -372,131 +480,15 @@ class Node:
         with self.changing.alone:
             self.ask(CAPABILITIES, ("unregister", id))
 
-    def ask(self, name: str, request: Any) -> Any:
-        """Ask one of the registries (supervision.py names them); a refusal is raised."""
-        patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
-        good, answer = self.system.call(name, request, timeout=patience)
-        if not good:
-            raise answer
-        return answer
+    def take_on_files(self) -> list[str]:
+        """Serve what the files of watched folders are now; what changed, in words."""
+        return list(self.changing.run(FilesChanged(), False))
 
-    def placed(self) -> list[Placed]:
-        """The modules with all about them, in the chain's order."""
-        return list(self.ask(MODULES, ("list",)))
+    def on_catalogue_change(self, listener: Listener) -> Subscription:
+        """Have a function called, or an actor told, when capabilities come, go or are loaded anew; until `close()`."""
+        return self.catalogue_changes.subscribe(listener)
 
-    def sources(self) -> list[CapabilitySource]:
-        """Where the capabilities come from, the node's own first."""
-        return [CapabilitySource(definitions=self.own_capabilities), *self.blueprint.sources()]
-
-    # ---- how it is seen ---------------------------------------------------------------------------------------------------
-
-    def health(self) -> shapes.Health:
-        """Up and ready, or why not."""
-        findings = [] if self._stopping else [*view.module_findings(self.placed()), *self.stores.findings()]
-        ready = self.door.open and self._started is not None
-        return {
-            "status": "draining" if self._stopping else "ill" if findings else "ok",
-            "live": True,
-            "ready": ready,
-            "node": self.config.node.name,
-            "pid": self.pid,
-            "version": __version__,
-            "uptime": self._uptime,
-            "findings": [*findings, *self._hub_watch.findings()],
-        }
-
-    @property
-    def _uptime(self) -> float:
-        return self.clock.monotonic() - self._started if self._started is not None else 0.0
-
-    def status(self) -> shapes.Status:
-        """What the node is, at a glance."""
-        loaded = self.blueprint.loaded
-        doors = [{"door": one.kind, "address": address_of(one)} for one in self.transports]
-        return {
-            "node": self.config.node.name,
-            "version": __version__,
-            "pid": self.pid,
-            "config_file": str(loaded.file) if loaded is not None and loaded.file is not None else None,
-            "environment": len(loaded.variables) if loaded is not None else 0,
-            "data_folder": str(self.config.node.data_folder),
-            "doors": doors,  # type: ignore[typeddict-item]
-            "access": view.access_of(self.config),
-            "chain": view.chain_links(self.placed()),
-            "capabilities": len([id for id in self.routes.catalogue.ids if not id.startswith("system.")]),
-            "started": self._started_utc,
-            "uptime": self._uptime,
-            "hub": self._hub_watch.seen(),
-        }
-
-    def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
-        """What this caller may call."""
-        return view.catalogue_for(self.door, session, words, tag)
-
-    def describe(self, session: Session, id: str) -> shapes.CapabilityDetail | None:
-        """One capability in full; None if there is none that this caller may call."""
-        return view.describe_for(self.door, session, id)
-
-    def flows(self, session: Session) -> list[shapes.FlowRow]:
-        """The compositions that this caller may call."""
-        return self.compositions.rows(session.grants.allow)
-
-    def flow(self, session: Session, id: str, svg: bool = False) -> shapes.Flow:
-        """One composition in full. Raises NotFound."""
-        return self.compositions.one(id, session.grants.allow, svg)
-
-    def check_flow(self, plan: dict[str, Any]) -> shapes.FlowFaults:
-        """What would keep a plan from running on this node. Raises ValidationFailed if it is none."""
-        return self.compositions.check(plan)
-
-    def modules(self) -> list[shapes.ModuleRow]:
-        """The modules, in the chain's order."""
-        return view.module_rows(self.placed(), self.traces.module_times())
-
-    def module(self, name: str) -> shapes.ModuleRow:
-        """One module in full. Raises NotFound."""
-        return view.one_module(self.placed(), self.traces.module_times(), name)
-
-    def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
-        """enable, disable, reload or restart a module. Raises RequestError; then the chain is as it was."""
-        self.module(name)
-        try:
-            changed = bool(self.changing.run(ModuleSwitch(action, name), dry_run))
-        except RequestError:
-            raise
-        except Exception as error:
-            raise view.refusal(name, error) from error
-        if changed and not dry_run:
-            self.log.info("module changed", module=name, action=action, who=who)
-            self._reloading.remember(action, name, who)
-        return {"module": self.module(name), "chain": view.chain_links(self.placed()), "changed": changed}
-
-    def code(self) -> dict[str, str]:
-        """What runs here, by digest: of each module's code, and of each source of capabilities that is a file."""
-        modules = {f"module {one.name}": one.loaded.digest for one in self.placed() if one.loaded.digest}
-        return {**modules, **self.ask(CAPABILITIES, ("digests",))}
-
-    def tree(self) -> dict[str, Any]:
-        """The supervision tree as data."""
-        return process_tree(self._root)
-
-    def stats(self) -> shapes.Stats:
-        """Counts since the start."""
-        return view.stats_of(self.door, self._hub_watch.counts(), self.compositions.circuits())
-
-    def recent(self, limit: int) -> list[dict[str, Any]]:
-        """The last requests from outside, the newest first, a row each."""
-        return view.recent_rows(self.traces, limit)
-
-    def trace(self, id: str) -> dict[str, Any]:
-        """The way of one request: `last`, or the one whose trace's id begins so. Raises NotFound, ValidationFailed."""
-        return view.one_trace(id, view.find_traces(self.traces, id))
-
-    def live_config(self) -> shapes.Configuration:
-        """The configuration in force and where each value comes from; secrets hidden."""
-        return view.live_config(self.config, self.blueprint.loaded)
-
-    def reload(self, dry_run: bool = False) -> shapes.Reload:
-        """Read the configuration again and put what changed in place; a faulty one changes nothing."""
-        self._home.check()
-        return self._reloading.run(dry_run)
+    def sources(self) -> tuple[list[CapabilitySource], tuple[str, ...]]:
+        """Where the capabilities come from, the node's own first; and those that are not served all the same."""
+        own = CapabilitySource(definitions=self.own_capabilities)
+        return [own, *self.blueprint.sources()], self.config.catalogue.without

@@ -18,9 +18,9 @@ from packetflow.capabilities.context import Context, set_field
 from packetflow.intelligence.answers import Change, Continue, Reject
 from packetflow.intelligence.chain import Hook, Hooks
 from packetflow.intelligence.gate import Gate
-from packetflow.node.deadlines import Interrupt
-from packetflow.node.detours import described
+from packetflow.node.interrupts import Interrupt, described
 from packetflow.node.routes import STREAM, Stage, StreamRoute
+from packetflow.otp.threads import get_ident
 from packetflow.telemetry.logs import CURRENT
 from packetflow.wire.errors import Cancelled, RequestError, Timeout
 
@@ -180,11 +180,20 @@ class OpenStream:
             return self.take()
         if self.ended:
             self._raise_end()
+        outside = self._door.outside
+        if get_ident() != outside.thread:
+            return outside.item(self)
+        if outside.loop is not None:
+            outside.check_wait()
         self.attach()
         try:
             return self.take()
         finally:
             self.detach()
+
+    async def take_awaited(self) -> Any:
+        """The next item, for a coroutine. Raises StopAsyncIteration after the last one."""
+        return await self._door.outside.next_item(self)
 
     def take(self) -> Any:
         """The next item. Raises StopIteration after the last one, and the RequestError that ended the stream."""
@@ -307,7 +316,9 @@ class OpenStream:
         """
         if self.ended:
             return
-        if self._attached is getcurrent():
+        if get_ident() != self._door.outside.thread:
+            self._door.outside.crossing(self.close, reason)
+        elif self._attached is getcurrent():
             self._end(reason, "closed")
         elif self._attached is None:
             self._end_alone(reason)

@@ -20,9 +20,11 @@ from packetflow.node import view
 from packetflow.node.changing import Change, Changing
 from packetflow.node.config import LoadedConfig
 from packetflow.node.config.handing_over import pack
-from packetflow.node.merging import merged_load, merged_modules, merged_stats, worker_findings, worker_rows
+from packetflow.node.load import health_of, merged_load
+from packetflow.node.merging import merged_modules, merged_stats, worker_findings, worker_rows
 from packetflow.node.node import Node
 from packetflow.node.system import shapes
+from packetflow.node.trace_search import TraceFilter
 from packetflow.node.worker import TRUSTED
 from packetflow.otp import (
     CallFailed,
@@ -37,8 +39,10 @@ from packetflow.otp import (
     reserve_port,
 )
 from packetflow.otp import stop as stop_process
-from packetflow.otp.errors import CallTimeout
+from packetflow.otp.errors import CallTimeout, PacketFlowError
 from packetflow.security.access import Session
+from packetflow.storage import outbox
+from packetflow.storage.traces import TraceRow
 from packetflow.transports.errors import ListenFailed
 from packetflow.transports.listener import refused
 from packetflow.wire.codec import Msgpack, Unencodable, unsendable
@@ -127,7 +131,7 @@ class ParentNode(Node):
                 number,
                 id=f"worker-{number}",
                 shutdown=self._patience(timeouts.drain),
-                start_timeout=timeouts.start * (3 + len(self.config.modules)),
+                start_timeout=timeouts.start * (3 + self.blueprint.parts),
                 answers=self._answer,
                 cancel=self._cancel,
                 log_level=None,  # it writes the node's log itself, to the same stream
@@ -196,10 +200,9 @@ class ParentNode(Node):
                     "enabled": {one.name: one.placement.enabled for one in self.placed()},
                 }
             case ("request", str(capability), payload, caller, told, intent):
-                principal, patterns, tenant, door, peer = caller
-                session = Session(
-                    principal, self.routes.grants(patterns), tenant=tenant, door=door, peer=f"{peer} by {id}"
-                )
+                principal, patterns, tenant, door, peer, roles = caller
+                rights = self.routes.grants(patterns, False, roles)
+                session = Session(principal, rights, tenant=tenant, door=door, peer=f"{peer} by {id}")
                 response = self.door.request(capability, payload, session, Metadata(*told), intent)
                 value, error = b"", response.error
                 if error is None:
@@ -213,13 +216,53 @@ class ParentNode(Node):
                     "error": None if error is None else error.as_dict(),
                     "trace": response.trace_id,
                     "duration": 0.0 if response.trace is None else response.trace.duration,
+                    "deprecated": None if response.trace is None else response.trace.deprecated,
                 }
+            case ("audit", list(records)):
+                return self._record(records)
+            case ("store traces", list(rows)):
+                return self._stored([TraceRow(*row) for row in rows])
+            case ("publish", list(events)):
+                return self._publish(
+                    [
+                        outbox.Event(id, topic, payload, origin, line=line)
+                        for id, topic, payload, origin, line in events
+                    ]
+                )
         raise ValueError(f"the parent can't answer {request[0]!r}")
 
     def _cancel(self, answering: gevent.Greenlet[..., Any]) -> None:
         """A worker gave a request up, or is gone: the request ends here as it would have ended there."""
         if not self.door.cancel(answering, Cancelled("cancelled by the caller")):
             answering.kill(block=False)
+
+    def _record(self, records: list[dict[str, Any]]) -> str | None:
+        """Write a worker's audit records. Why they could not be, None if they are on the disk."""
+        if self.audit_files is None:
+            return "the node's parent has not been started"
+        try:
+            self.audit_files.commit(records)
+        except PacketFlowError as error:
+            return str(error)
+        return None
+
+    def _publish(self, events: list[outbox.Event]) -> tuple[str, str] | None:
+        """Put a worker's events and notices into the outbox. Why they could not be: a code and words."""
+        try:
+            self.effects.publish(events)
+        except Unencodable as error:
+            return "unencodable", str(error)
+        except PacketFlowError as error:
+            return error.code, str(error)
+        return None
+
+    def _stored(self, rows: list[TraceRow]) -> str | None:
+        """Store a worker's traces. Why they could not be."""
+        try:
+            self.keep_traces(rows)
+        except PacketFlowError as error:
+            return str(error)
+        return None
 
     @contextmanager
     def nobody_joins(self, patience: float) -> Iterator[None]:
@@ -319,7 +362,9 @@ class ParentNode(Node):
         found = super().describe(session, id)
         if found is not None:
             told = [one for one in self.ask_all("load", id).values() if one is not None]
-            found["load"] = merged_load(found["load"], self.traces.durations(found["id"]), told)
+            samples = self.traces.samples(found["id"], found["version"])
+            found["load"] = merged_load(found["load"], samples, told, self.clock.monotonic())
+            found["health"] = health_of(found["load"])
         return found
 
     def stats(self) -> shapes.Stats:
@@ -333,10 +378,12 @@ class ParentNode(Node):
         _graft(found, {row["worker"]: row for row in self.rows()}, self.ask_all("tree"))
         return found
 
-    def recent(self, limit: int) -> list[dict[str, Any]]:
+    def recent(self, limit: int, asked: TraceFilter | None = None) -> list[dict[str, Any]]:
         """The last requests of all processes, the newest first."""
-        rows = super().recent(limit)
-        for id, told in self.ask_all("recent", limit).items():
+        rows = super().recent(limit, asked)
+        known = {row["id"] for row in rows}
+        for id, told in self.ask_all("recent", limit, asked).items():
+            told = [row for row in told if row["id"] not in known]
             rows += [{**row, "worker": id} for row in told]
         return sorted(rows, key=lambda row: str(row["started"]), reverse=True)[:limit]
 
@@ -345,7 +392,7 @@ class ParentNode(Node):
         found = view.find_traces(self.traces, id)
         for worker, told in self.ask_all("traces", id).items():
             found += [one._replace(data={**one.data, "worker": worker}) for one in told]
-        return view.one_trace(id, found)
+        return view.one_trace(id, found, self.stored_traces)
 
 
 class Ports(GenServer):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packetflow.capabilities.contract import DefinitionError
+from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.loader import LoadedCapabilities
-from packetflow.capabilities.registry import CapabilitySource, digest_of
+from packetflow.capabilities.source import digest_of_files
 
 SUFFIXES = (".toml", ".json", ".yaml", ".yml")
 
@@ -41,7 +42,7 @@ class PlanSource(CapabilitySource):
 
     def digest(self) -> str:
         """A digest of the files."""
-        return digest_of(self._files())
+        return digest_of_files(self._files())
 
     def _files(self) -> list[Path]:
         assert self.path is not None

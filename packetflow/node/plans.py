@@ -37,6 +37,8 @@ class Plans(Streams):
         faults = self.faults_of_plan(request.plan, {name: {} for name in request.payload})
         if faults:
             raise ValidationFailed(f"a module's plan can't be run: {faults[0]}", {"faults": faults})
+        if call.route.effects is not None:
+            call.route.effects.begin(call, request.payload)
         plan = self._shown(call, request.plan, {name: {} for name in request.payload})
         return self._engine()(plan, dict(request.payload), call)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,8 @@ class Events:
         self._new_id = new_id
         self._outbox = outbox
         self.subscriptions: dict[str, Subscription] = {}
+        # Lines of the outbox that others than the publisher take out, and how they are told to look.
+        self.lines: dict[str, Callable[[], object]] = {}
 
     def subscribe(self, name: str, topics: str, receive: Callable[[Event], object]) -> None:
         """Have `receive(event)` called for the outbox's events of these topics (a pattern such as `order.*`).
@@ -62,12 +64,23 @@ class Events:
         Raises StorageUnavailable, Overloaded, and Unencodable for a payload that is no plain data.
         """
         id = self._new_id()
-        self._outbox().put([Event(id, topic, payload, origin)])
-        self.look()
+        self.put([Event(id, topic, payload, origin)])
         return id
 
-    def look(self) -> None:
-        """Something was put into the outbox, in a transaction of somebody's: the publisher looks."""
+    def put(self, events: Sequence[Event]) -> None:
+        """Put events into the outbox, all or none. Raises as `publish`."""
+        if events:
+            self._outbox().put(events)
+            self.look(events)
+
+    def look(self, events: Sequence[Event] = ()) -> None:
+        """Something was put into the outbox, in a transaction of somebody's: who takes it out looks. events: what; all of it
+        may be for the publisher if that is not said."""
+        for line in {event.line for event in events}:
+            if line in self.lines:
+                self.lines[line]()
+        if events and all(event.line for event in events):
+            return
         publisher = self._system.whereis(PUBLISHER)
         if publisher is not None:
             send(publisher, LOOK)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packetflow.node.changing import Reconfiguration
-from packetflow.node.config import ConfigError, Overlay
+from packetflow.node.config import ConfigError, Overlay, OverlayEntry, load_config
 from packetflow.node.config.show import diff
 from packetflow.node.system import shapes
 from packetflow.otp.errors import PacketFlowError
-from packetflow.wire.errors import Unavailable
+from packetflow.wire.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
     from packetflow.node.node import Node
 
 # What a running node takes on; the rest of the configuration is read at the start.
-LIVE = ("modules", "capabilities", "timeouts.request", "access")
+LIVE = ("modules", "capabilities", "catalogue", "timeouts.request", "access")
 
 
 class Reloading:
@@ -47,6 +47,35 @@ class Reloading:
         if changed and not dry_run:
             self._node.log.info("configuration reloaded", changed=changed, kept=kept)
         return {"changed": changed, "kept": kept, "faults": []}
+
+    def change_setting(self, key: str, value: Any, who: str, dry_run: bool) -> list[str]:
+        """Change one setting at run time, put it in place and keep it over restarts. What changed, in words.
+
+        Raises what refuses it, and then nothing has changed; Unavailable if it can't be written: it holds until the end then.
+        """
+        loaded = self._node.blueprint.loaded
+        if loaded is None:
+            raise Rejected(
+                "the configuration was given in code, so nothing can be kept: use node.register and node.unregister",
+                {"reason": "no_configuration"},
+            )
+        current, overlay = loaded.again()
+        file_value = current.file_value(key)
+        entry = OverlayEntry(value, who, "", file_value)
+        wanted = load_config(
+            loaded.file, loaded.environment, loaded.flags, {**overlay, key: entry}, loaded.start
+        )
+        words = list(self._node.changing.run(Reconfiguration(wanted), dry_run))
+        if dry_run:
+            return words
+        try:
+            overlay.set(key, value, who=who, when=self._node.clock.utc(), file_value=file_value)
+        except PacketFlowError as error:
+            raise Unavailable(
+                f"{key} is changed until the next start, and could not be kept for longer: {error}"
+            ) from error
+        self._overlay = overlay
+        return words
 
     def remember(self, action: str, name: str, who: str) -> None:
         """Keep a change made at run time over restarts. Raises Unavailable if it can't be written; it holds until

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from packetflow.otp.clock import Clock
-from packetflow.wire.errors import Unavailable
+from packetflow.wire.errors import RequestError, Unavailable
 
 if TYPE_CHECKING:
     from packetflow.node.config.schema import StorageSection
     from packetflow.node.system import shapes
     from packetflow.storage.database import Database
     from packetflow.storage.dead_letters import DeadLetter, DeadLetters
+    from packetflow.storage.disk import Disk
     from packetflow.storage.idempotency import IdempotencyKeys
     from packetflow.storage.outbox import Outbox
+    from packetflow.storage.traces import StoredTraces
     from packetflow.storage.transaction import Transaction
     from packetflow.storage.writer import State
 
@@ -29,18 +31,27 @@ class Stores:
     """folder: where the database lies; None: nothing is stored but in memory. lasting: whether that folder outlives the node."""
 
     def __init__(
-        self, folder: Path | None, clock: Clock, log: Any, settings: StorageSection, *, lasting: bool = True
+        self,
+        folder: Path | None,
+        clock: Clock,
+        log: Any,
+        settings: StorageSection,
+        disk: Disk,
+        *,
+        lasting: bool = True,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._log = log
         self._settings = settings
+        self._disk = disk
         self.lasting = lasting and folder is not None
         self._database: Database | None = None
         self._closed = False
         self._keys: IdempotencyKeys | None = None
         self._dead_letters: DeadLetters | None = None
         self._outbox: Outbox | None = None
+        self._traces: StoredTraces | None = None
         self._pruned = clock.monotonic()
         self.on_due: Callable[[], object] = _nothing
 
@@ -53,7 +64,10 @@ class Stores:
             from packetflow.storage.database import Database
 
             self._database = Database(
-                self._folder / FILE, queue=self._settings.queue, changed=self._database_changed
+                self._folder / FILE,
+                queue=self._settings.queue,
+                vfs=self._disk.vfs,
+                changed=self._database_changed,
             )
         return self._database
 
@@ -61,6 +75,11 @@ class Stores:
     def has_file(self) -> bool:
         """Whether there is a database from before, or by now: else there is nothing to look for."""
         return self._database is not None or (self._folder is not None and (self._folder / FILE).exists())
+
+    @property
+    def has_anything(self) -> bool:
+        """Whether anything is stored, in a file or in memory: else there is nothing to look for."""
+        return self._outbox is not None or (self.lasting and self.has_file)
 
     @property
     def keys(self) -> IdempotencyKeys:
@@ -108,6 +127,26 @@ class Stores:
 
                 self._outbox = MemoryOutbox(self._clock)
         return self._outbox
+
+    def lines(self) -> dict[str, int]:
+        """How many events wait in the outbox, by line; none where that can't be read now."""
+        if not self.has_anything:
+            return {}
+        try:
+            return self.outbox.waiting()
+        except RequestError:  # what is wrong with the database is a finding of its own
+            return {}
+
+    @property
+    def traces(self) -> StoredTraces | None:
+        """Where traces are stored; None where nothing outlives the node."""
+        if not self.lasting:
+            return None
+        if self._traces is None:
+            from packetflow.storage.traces import StoredTraces
+
+            self._traces = StoredTraces(self.database)
+        return self._traces
 
     def bury(self, event: str, letter: DeadLetter) -> None:
         """Take an event out of the outbox and keep a dead letter instead: both or neither. Raises StorageUnavailable."""
@@ -171,6 +210,11 @@ class Stores:
         self._closed = True
         if self._database is not None:
             self._database.close()
+
+    @property
+    def open(self) -> bool:
+        """Whether the file is still in use."""
+        return self._database is not None and self._database.state.name not in ("new", "closed")
 
     def leave(self) -> None:
         """The same in the background, for who is ended and must not wait."""

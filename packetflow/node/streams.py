@@ -14,6 +14,7 @@ from packetflow.intelligence.gate import Gate
 from packetflow.node.admission import Admission
 from packetflow.node.detours import Detours
 from packetflow.node.open_stream import OpenStream
+from packetflow.node.outside_requests import OutsideRequests
 from packetflow.node.routes import Routes, StreamRoute
 from packetflow.otp.clock import Clock
 from packetflow.otp.threads import door_of, get_ident
@@ -34,6 +35,7 @@ class Streams(Detours):
     """
 
     admission: Admission
+    outside: OutsideRequests
     traces: Traces
 
     def __init__(self, routes: Routes, clock: Clock) -> None:
@@ -102,8 +104,11 @@ class Streams(Detours):
         if making.open:
             call.stamps.append(self.monotonic())
             self.note(call, "streamed", making.facts(), back=1)
+            if call.route.effects is not None:
+                call.route.effects.ended(call, making.facts(), making.error)
             if making.error is not None:
                 self._count_failure(call, making.error)
+            self.traces.over(call)
         making.release()
 
     def _count_failure(self, call: Context, error: RequestError) -> None:

@@ -4,11 +4,15 @@ Node                          one_for_one
 ├─ telemetry                  its loss costs log lines of the runtime, nothing else
 ├─ storage                    holds the data folder and what is stored in it
 ├─ publisher                  gives the outbox's events to who subscribed
+├─ traces                     stores finished traces
+├─ audit                      writes audit records
+├─ notices                    one_for_one: a channel each, and the effects that are done after the answer
 └─ core                       rest_for_one
    ├─ capabilities            the registry: what is served
    ├─ intelligence            one_for_all
    │  ├─ modules              dynamic: a supervisor of its own for each module
    │  └─ chain                the registry: who stands in the chain
+   ├─ files                   looks at the folders of capability files
    ├─ runs                    takes up the durable runs that are unfinished, and wakes those that wait
    ├─ ports, workers          of a node with workers: its processes, each with such a tree of its own
    └─ transports              one_for_one: a listener each; started last, stopped first
@@ -21,10 +25,13 @@ from typing import TYPE_CHECKING, Any
 from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.intelligence.loader import shipped
 from packetflow.intelligence.registry import ModuleRegistry, Surroundings
+from packetflow.node.capability_files import CapabilityFiles
+from packetflow.node.channels import channel_processes
 from packetflow.node.durable import DurableRuns
 from packetflow.node.listeners import listeners
 from packetflow.node.parts import Storage, Telemetry
 from packetflow.node.publisher import PUBLISHER, Publisher
+from packetflow.node.trace_keeping import TraceKeeper
 from packetflow.node.view import tree_row
 from packetflow.otp import ChildSpec, DynamicSupervisor, Ref, StartFailed, Supervisor
 from packetflow.otp import tree as tree_of
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
 CAPABILITIES = "capabilities"
 MODULES = "chain"
 HOSTS = "modules"
+FILES = "files"
 RUNS = "runs"
 
 
@@ -43,8 +51,16 @@ def start_tree(node: Node) -> Ref:
     """Start the tree. Raises what the part that did not start raised."""
     timeouts = node.config.timeouts
     name = node.config.node.name
-    runs = [_runs(node)] if node.holds_folder else []
-    core = [_capabilities(node), _intelligence(node), *runs, *node.more_children(), _transports(node)]
+    files = ChildSpec(
+        CapabilityFiles,
+        lambda: node.config.catalogue.folders,
+        node.take_on_files,
+        node.log,
+        id="files",
+        name=FILES,
+    )
+    own = [files, _runs(node)] if node.holds_folder else []
+    core = [_capabilities(node), _intelligence(node), *own, *node.more_children(), _transports(node)]
     storage = ChildSpec(
         Storage,
         node.config.node.data_folder,
@@ -55,6 +71,16 @@ def start_tree(node: Node) -> Ref:
         node.folder_opened,
         node.log,
         id="storage",
+    )
+    traces = ChildSpec(
+        TraceKeeper,
+        node.traces,
+        node.keep_traces,
+        node.prune_traces,
+        node.clock,
+        node.log,
+        id="traces",
+        shutdown=timeouts.shutdown,
     )
     publisher = ChildSpec(
         Publisher,
@@ -70,12 +96,18 @@ def start_tree(node: Node) -> Ref:
             [
                 ChildSpec(Telemetry, node.log, id="telemetry"),
                 *([storage, publisher] if node.holds_folder else []),
+                *([traces] if node.traces.stores else []),
+                node.audit_process(),
+                channel_processes(
+                    [*(node.effects.channels.values() if node.holds_folder else ()), node.effects.deferred],
+                    timeouts.shutdown,
+                ),
                 Supervisor.child(core, id="core", strategy="rest_for_one"),
             ],
             name=name,
             system=node.system,
             strategy="one_for_one",
-            timeout=timeouts.start * (3 + len(node.config.modules)),
+            timeout=timeouts.start * (3 + node.blueprint.parts),
         )
     except StartFailed as failed:
         cause = root_cause(failed)
@@ -94,13 +126,14 @@ def _capabilities(node: Node) -> ChildSpec:
         CapabilityRegistry,
         node.sources,
         node.config.node.data_folder,
-        node.coroutines.run,
+        node.surroundings,
         node.swap_catalogue,
-        node.settle,
+        node.settle_in,
         node.log,
+        node.check_catalogue,
         id=CAPABILITIES,
         name=CAPABILITIES,
-        start_timeout=node.config.timeouts.start,
+        start_timeout=node.config.timeouts.start * (1 + node.blueprint.parts),
     )
 
 

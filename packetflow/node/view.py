@@ -3,86 +3,117 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from packetflow.capabilities.catalogue import Registered
+from packetflow.capabilities.authorisation import Rule
+from packetflow.capabilities.catalogue import Catalogue, Registered
+from packetflow.capabilities.contract import DIALECT
 from packetflow.intelligence.gate import QUARANTINED, RUNNING
 from packetflow.intelligence.placement import Placed
 from packetflow.intelligence.registry import hooks_of
 from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
 from packetflow.node.config.show import nested
-from packetflow.node.system import shapes
+from packetflow.node.load import health_of, load_of
+from packetflow.node.outgoing import LINE
+from packetflow.node.routes import STARTED
+from packetflow.node.rules import visible
+from packetflow.node.system import job_shapes, shapes
 from packetflow.otp.errors import PacketFlowError
 from packetflow.security.access import Session
-from packetflow.telemetry.traces import SHORTEST, Traces, quantile
+from packetflow.telemetry.traces import SHORTEST, Traces, outcome_of, quantile
 from packetflow.wire.errors import NotFound, Rejected, RequestError, ValidationFailed
 
 if TYPE_CHECKING:
     from packetflow.node.door import Door
+    from packetflow.node.overview import Overview
+    from packetflow.node.trace_keeping import StoredSearch
+    from packetflow.node.trace_search import TraceSearch
 
 
-def capability_row(registered: Registered) -> shapes.CatalogueRow:
-    """A capability in one line."""
+STARTED_SCHEMA = {"$schema": DIALECT, **STARTED.json_schema(mode="serialization")}
+
+
+def capability_row(registered: Registered, rule: Rule | None = None) -> shapes.CatalogueRow:
+    """A capability in one line. rule: what is left to ask of each request."""
     definition = registered.definition
-    return {
+    row: shapes.CatalogueRow = {
         "id": definition.id,
         "version": definition.version,
         "intent": definition.intent,
         "tags": list(definition.tags),
         "deprecated": definition.deprecated,
     }
+    if rule is not None:
+        row["conditional"] = True
+    return row
 
 
-def catalogue_for(door: Door, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
+def catalogue_for(
+    door: Door,
+    session: Session,
+    words: str = "",
+    tag: str | None = None,
+    requires: str | None = None,
+    provides: str | None = None,
+) -> shapes.Catalogue:
     """What this caller may call: the same rights decide here and at the call."""
-    found = door.routes.catalogue.search(words, tag)
-    return {"capabilities": [capability_row(one) for one in found if session.grants.allow(one.definition.id)]}
+    found = door.routes.catalogue.search(words, tag, requires, provides)
+    rows = []
+    for one in found:
+        there, rule = visible(session, one)
+        if there:
+            rows.append(capability_row(one, rule))
+    return {"capabilities": rows}
 
 
 def describe_for(door: Door, session: Session, name: str) -> shapes.CapabilityDetail | None:
     """One capability in full; None if there is none that this caller may call."""
     registered = door.routes.catalogue.find(name)
-    if registered is None or not session.grants.allow(registered.definition.id):
+    there, rule = (False, None) if registered is None else visible(session, registered)
+    if registered is None or not there:
         return None
     definition = registered.definition
     contract = definition.contract
-    return {
-        **capability_row(registered),
+    load = load_of(door, registered)
+    shown: Any = {
+        **capability_row(registered, rule),
+        "authorize": None if definition.authorize is None else definition.authorize.words,
         "versions": [one.definition.version for one in door.routes.catalogue.versions(definition.id)],
         "description": definition.description,
+        "owner": definition.owner,
+        "health": health_of(load),
         "streams": definition.streams,
-        "timeout": definition.timeout or door.routes.timeout,
+        "timeout": definition.timeout or (None if definition.background else door.routes.timeout),
+        "runs": runs_in(registered),
+        "cached": definition.cache is not None,
+        "background": definition.background,
         "source": definition.source,
         "requires": contract.requires,
-        "provides": contract.provides,
+        "provides": STARTED_SCHEMA if definition.background else contract.provides,
         "examples": list(definition.examples),
         "effects": [effect.name for effect in definition.effects],
-        "load": _load(door, registered),
+        "load": load,
     }
+    if definition.background:
+        shown["result"] = contract.provides
+    detail: shapes.CapabilityDetail = shown
+    return detail
 
 
-def load_of(door: Door, name: str) -> shapes.Load | None:
-    """How a capability (`id`, or `id@version`) is used; None if there is none."""
-    registered = door.routes.catalogue.find(name)
-    return None if registered is None else _load(door, registered)
+def runs_in(registered: Registered) -> str:
+    """`greenlet`, `asyncio`, `threads` or `processes`."""
+    definition = registered.definition
+    if definition.is_async:
+        return "asyncio"
+    return "processes" if definition.cpu else "threads" if definition.blocking else "greenlet"
 
 
-def _load(door: Door, registered: Registered) -> shapes.Load:
-    door.routes.totals()
-    id = registered.definition.id
-    times = door.traces.durations(id)
-    return {
-        "in_flight": sum(1 for call in door.active() if call.capability == id),
-        "calls": registered.calls,
-        "errors": registered.errors,
-        "p50": quantile(times, 0.5),
-        "p99": quantile(times, 0.99),
-        "last_error": registered.last_error,
-    }
-
-
-def stats_of(door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit]) -> shapes.Stats:
+def stats_of(
+    door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit], jobs: job_shapes.JobCounts
+) -> shapes.Stats:
     """Counts since the start."""
     door.routes.totals()
     by_capability: dict[str, shapes.CapabilityCount] = {}
@@ -97,7 +128,10 @@ def stats_of(door: Door, hub: shapes.Hub, circuits: list[shapes.Circuit]) -> sha
         "refused": door.refused,
         "in_flight": len(door.in_flight) + sum(stream.is_idle for stream in list(door.streams.values())),
         "by_capability": by_capability,
-        "counters": dict(door.counters),
+        "counters": {**door.counters, **door.effects.metrics.totals()},
+        "metrics": door.effects.metrics.as_data(),  # type: ignore[typeddict-item]  # plain data of that shape
+        "pools": pools_of(door.routes.catalogue),
+        "jobs": jobs,
         "hub": hub,
         "circuits": circuits,
     }
@@ -121,6 +155,86 @@ def live_config(config: NodeConfig, loaded: LoadedConfig | None) -> shapes.Confi
         "origins": dict(loaded.origins),
         "file": str(loaded.file) if loaded.file else None,
     }
+
+
+def effects_of(node: Overview) -> shapes.EffectFigures:
+    """How effects that leave the request fare."""
+    effects = node.effects
+    lines = [channel.as_data() for channel in effects.channels.values()]
+    if effects.deferred.sent or effects.deferred.failed or effects.deferred.dropped or len(effects.deferred):
+        lines.append(effects.deferred.as_data())
+    return {"audit": node.trail.as_data(), "channels": lines}
+
+
+def effect_findings(node: Overview) -> list[shapes.Finding]:
+    """What is wrong with audit records and notices, and what to do."""
+    findings: list[shapes.Finding] = []
+
+    def found(severity: Literal["warning", "error"], what: str, next: str) -> None:
+        findings.append({"severity": severity, "what": what, "next": next})
+
+    trail, files = node.trail, node.audit_files
+    if trail.trouble is not None:
+        lost = f", {trail.lost} lost" if trail.lost else ""
+        found("error", f"audit records can't be written: {trail.trouble}{lost}", "packetflow doctor")
+    for what in files.findings if files is not None else ():
+        found("error", what, "packetflow audit verify")
+    if node.effects.unfinished:
+        what = f"{node.effects.unfinished} outcomes of required effects were not written; their intents show as open"
+        found("warning", what, "packetflow audit verify")
+    for line, count in node.stores.lines().items():
+        channel_name = line.removeprefix(LINE)
+        if line and channel_name not in node.effects.channels:
+            what = (
+                f"{count} notices wait for channel {channel_name}, which is not in the configuration any more"
+            )
+            found("warning", what, "packetflow config show channels")
+    for channel in node.effects.channels.values():
+        if channel.failing:
+            what = f"channel {channel.name} does not deliver: {channel.last_error}; {len(channel)} wait"
+            found("warning", what, "packetflow logs")
+    return findings
+
+
+def audit_filter(
+    *,
+    since: str | None = None,
+    principal: str | None = None,
+    capability: str | None = None,
+    outcome: str | None = None,
+    trace: str | None = None,
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Selects audit records. since: RFC 3339 in UTC; principal, capability: patterns; outcome: `ok`, or an error's code;
+    trace: the first letters of its id. Raises ValidationFailed for a time that is none."""
+    if since is not None:
+        try:
+            begin = datetime.fromisoformat(since)
+        except ValueError:
+            message = f"since {since!r} is no time; expected RFC 3339, such as 2026-01-31T12:00:00Z"
+            raise ValidationFailed(
+                message, {"faults": [{"path": "since", "message": "is no time"}]}
+            ) from None
+        begin = begin if begin.tzinfo is not None else begin.replace(tzinfo=UTC)
+        since = begin.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def select(record: Mapping[str, Any]) -> bool:
+        id = str(record.get("capability", "")).partition("@")[0]
+        return (
+            (since is None or str(record.get("time", "")) >= since)
+            and (principal is None or fnmatch.fnmatchcase(str(record.get("principal", "")), principal))
+            and (capability is None or fnmatch.fnmatchcase(id, capability))
+            and (outcome is None or record.get("outcome") == outcome)
+            and (trace is None or str(record.get("trace", "")).startswith(trace))
+        )
+
+    return select
+
+
+def pools_of(catalogue: Catalogue) -> dict[str, shapes.PoolFigures]:
+    """The pools that capabilities run in, by name."""
+    pools = {one.pool for each in catalogue.ids for one in catalogue.versions(each) if one.pool is not None}
+    shown = sorted(pools, key=lambda pool: pool.name)
+    return {pool.name: pool.statistics() for pool in shown}  # type: ignore[misc]
 
 
 def module_rows(placed: list[Placed], times: dict[str, list[float]]) -> list[shapes.ModuleRow]:
@@ -177,6 +291,14 @@ def module_findings(placed: list[Placed]) -> list[shapes.Finding]:
     return findings
 
 
+def file_findings(faults: Mapping[str, str]) -> list[shapes.Finding]:
+    """What is wrong with the files of watched folders."""
+    return [
+        {"severity": "warning", "what": f"not taken on: {text}", "next": f"correct {name}"}
+        for name, text in sorted(faults.items())
+    ]
+
+
 def chain_links(placed: list[Placed]) -> list[shapes.ChainLink]:
     """The chain in order, what is disabled left out."""
     return [{"name": one.name, "priority": one.gate.priority} for one in placed if one.placement.enabled]
@@ -206,11 +328,28 @@ def refusal(name: str, error: Exception) -> RequestError:
     return Rejected(f"{error}; the chain is as it was", details)
 
 
-def recent_rows(traces: Traces, limit: int) -> list[dict[str, Any]]:
-    """The last requests from outside, the newest first, the node's own (`system.*`) left out."""
+def catalogue_refusal(name: str, error: Exception) -> RequestError:
+    """Why the catalogue could not be changed, as a request's error; it is as it was."""
+    if not isinstance(error, PacketFlowError):
+        raise error
+    details: dict[str, Any] = {"name": name, "reason": "definition"}
+    if isinstance(error, ConfigError):
+        details["faults"] = [fault.as_dict() for fault in error.faults]
+    return Rejected(f"{error}; the catalogue is as it was", details)
+
+
+def recent_rows(traces: Traces, limit: int, search: TraceSearch) -> list[dict[str, Any]]:
+    """The last requests in memory that are asked for, the newest first."""
     rows: list[dict[str, Any]] = []
     for call in traces:
-        if call.parent is None and not call.capability.startswith("system."):
+        known = {
+            "id": call.id, "parent": call.parent.id if call.parent is not None else None, "capability": call.capability,
+            "version": str(call.version), "principal": call.principal, "tenant": call.tenant, "door": call.session.door,
+            "started": traces.epoch(call.stamps[0]), "duration": call.duration, "outcome": outcome_of(call),
+            "error": None if call.error is None else call.error.message,
+            "modules": [one.name for one in call.stages[: len(call.stamps) - 1] if one.gate is not None],
+        }  # fmt: skip
+        if search.holds(known):
             rows.append(traces.row(call))
             if len(rows) == limit:
                 break
@@ -239,9 +378,14 @@ def find_traces(traces: Traces, id: str) -> list[Found]:
     ]
 
 
-def one_trace(id: str, found: list[Found]) -> dict[str, Any]:
-    """The one trace of those found: of several that ended last, the last. Raises NotFound; ValidationFailed with the
-    candidates where an id begins several."""
+def one_trace(id: str, found: list[Found], stored: StoredSearch) -> dict[str, Any]:
+    """The one trace of those found: of several that ended last, the last. stored: where it is looked for besides. Raises
+    NotFound; ValidationFailed with the candidates where an id begins several."""
+    if id != "last":
+        known = {one.id for one in found}
+        found = found + [Found(one, 0.0, {}) for one in stored.ids(id) if one not in known]
+        if len(found) == 1 and found[0].id not in known:
+            return stored.one(found[0].id) or {}
     if not found:
         what = "no request was traced yet" if id == "last" else f"no trace {id!r} is kept"
         raise NotFound(what, {"trace": id})

@@ -9,7 +9,7 @@ from gevent import Greenlet
 from greenlet import getcurrent, greenlet
 
 from packetflow.node.config.schema import TimeoutsSection
-from packetflow.node.deadlines import Interrupt
+from packetflow.node.interrupts import Interrupt
 from packetflow.node.system import shapes
 from packetflow.otp import Blocked, Watchdog
 from packetflow.otp.clock import Clock

@@ -8,34 +8,44 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from packetflow.capabilities.catalogue import Registered
 from packetflow.capabilities.context import Context
 from packetflow.node import view
+from packetflow.node.auditing import Records, Unrecorded, audit_child
 from packetflow.node.blueprint import Blueprint
 from packetflow.node.changing import Change, Reconfiguration
 from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
 from packetflow.node.config.handing_over import unpack
 from packetflow.node.door import Door
+from packetflow.node.load import load_of, samples_of
 from packetflow.node.node import Node
 from packetflow.node.reloading import faults_of
+from packetflow.node.routes import InJob
+from packetflow.node.system import job_shapes
+from packetflow.otp import ChildSpec
 from packetflow.otp.errors import PacketFlowError
 from packetflow.otp.workers.process import WorkerContext
 from packetflow.security.access import Session
-from packetflow.wire.codec import Codec, Msgpack
+from packetflow.storage.outbox import Event
+from packetflow.storage.traces import TraceRow
+from packetflow.telemetry.traces import Sample
+from packetflow.wire.codec import Codec, Msgpack, Unencodable
 from packetflow.wire.errors import Internal, RequestError, Timeout, Unavailable, error_from_dict
 from packetflow.wire.limits import Limits
 from packetflow.wire.values import NO_METADATA, Elsewhere, Metadata, Response
 
-SYSTEM = "system."
+ALONE = ("system.", "job.")  # capabilities that the parent alone answers
 TRUSTED = Limits(
     1 << 30, 1 << 30, 1000, 1 << 30, 1 << 30
 )  # of what the parent answers: its callers' limits are at its doors
 GRACE = 1.0  # seconds beyond a request's own time that the parent has for its answer
+PATIENCE = 10.0  # seconds that the parent has to write audit records
 LAST = 1.0  # seconds for the last answers to the parent at the end
 
 
@@ -90,7 +100,7 @@ class WorkerDoor(Door):
 
     def request(
         self,
-        capability: str,
+        capability: str | InJob,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata = NO_METADATA,
@@ -98,19 +108,21 @@ class WorkerDoor(Door):
         parent: Context | None = None,
     ) -> Response:
         """Pass one request, here or at the parent's door."""
-        if capability.startswith(SYSTEM) or (metadata.idempotency_key is not None and parent is None):
-            return self._ask_parent(capability, payload, session, metadata, intent, parent)
+        assert isinstance(capability, str), "jobs run in the parent alone"
+        if capability.startswith(ALONE) or (metadata.idempotency_key is not None and parent is None):
+            return self.ask_parent(capability, payload, session, metadata, intent, parent)
         return super().request(capability, payload, session, metadata, intent, parent)
 
-    def _ask_parent(
+    def ask_parent(
         self,
         capability: str,
         payload: Mapping[str, Any] | None,
         session: Session,
         metadata: Metadata,
-        intent: str | None,
-        parent: Context | None,
+        intent: str | None = None,
+        parent: Context | None = None,
     ) -> Response:
+        """Pass one request at the parent's door."""
         seconds = self.routes.timeout if metadata.timeout is None else metadata.timeout
         if parent is not None:
             seconds = max(0.0, min(seconds, parent.deadline - self._monotonic()))
@@ -120,6 +132,7 @@ class WorkerDoor(Door):
             session.tenant,
             session.door,
             session.peer,
+            sorted(session.roles),
         )
         told = (seconds, metadata.idempotency_key, metadata.traceparent)
         request = ("request", capability, None if payload is None else dict(payload), caller, told, intent)
@@ -135,7 +148,7 @@ class WorkerDoor(Door):
             return Response(None, given_up or Unavailable("the node is stopping"), None)
         if isinstance(outcome, RequestError):
             return Response(None, outcome, None)
-        trace = Elsewhere(outcome["trace"], outcome["duration"])
+        trace = Elsewhere(outcome["trace"], outcome["duration"], outcome["deprecated"])
         if outcome["error"] is not None:
             return Response(None, error_from_dict(outcome["error"]), trace)
         return Response(self.codec.decode(outcome["value"]), None, trace)
@@ -171,6 +184,7 @@ class WorkerNode(Node):
     door_class = WorkerDoor
 
     def __init__(self, worker: WorkerContext, index: int, given: Mapping[str, Any]) -> None:
+        self._worker = worker
         self._count = int(given["count"])
         self._ports = dict(given["ports"])
         self._without = given["without"]
@@ -178,12 +192,60 @@ class WorkerNode(Node):
         super().__init__(loaded, without=self._without, watchdog=True)
         self.blueprint = Blueprint(loaded, without=self._without, switched=given["enabled"])
         self.log = self.door.log = self.log.bind(worker=index)
+        self.routes.start_job = self._start_job
+        self.effects.publish = self._publish
         assert isinstance(self.door, WorkerDoor)
         self.door.worker = worker
         self.door.codec = Msgpack(TRUSTED)
 
     def _shared(self, loaded: LoadedConfig) -> LoadedConfig:
         return dataclasses.replace(loaded, config=share(loaded.config, self._count, self._ports))
+
+    def audit_process(self) -> ChildSpec:
+        """The process that hands this worker's audit records to the parent, which writes them."""
+        self.trail.commit = self._hand_over
+        return audit_child(self.trail, lambda seconds: None, self.config.timeouts.shutdown)
+
+    def keep_traces(self, rows: Sequence[TraceRow]) -> None:
+        """The database is the parent's. Raises Unavailable."""
+        try:
+            why = self._worker.call(("store traces", [tuple(row) for row in rows]), PATIENCE)
+        except Exception as error:
+            raise Unavailable(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unavailable(why)
+
+    def prune_traces(self) -> None:
+        """The parent does."""
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        """The outbox is the parent's. Raises Unavailable, Unencodable."""
+        told = [(one.id, one.topic, one.payload, one.origin, one.line) for one in events]
+        try:
+            why = self._worker.call(("publish", told), PATIENCE)
+        except Exception as error:
+            raise Unavailable(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unencodable(why[1]) if why[0] == "unencodable" else Unavailable(why[1])
+
+    def _hand_over(self, group: Records) -> None:
+        try:
+            why = self._worker.call(("audit", [dict(record) for record in group]), PATIENCE)
+        except Exception as error:
+            raise Unrecorded(f"the node's parent can't be asked: {type(error).__name__}: {error}") from error
+        if why is not None:
+            raise Unrecorded(why)
+
+    def _start_job(self, registered: Registered, payload: Any, context: Context) -> job_shapes.JobStarted:
+        """Jobs live in the parent: they outlive a worker, and all who ask see the same ones."""
+        definition = registered.definition
+        assert isinstance(self.door, WorkerDoor)
+        metadata = Metadata(context.deadline - self.clock.monotonic(), None, context.metadata.traceparent)
+        name = f"{definition.id}@{definition.version}"
+        started: job_shapes.JobStarted = self.door.ask_parent(
+            name, payload, context.session, metadata
+        ).unwrap()
+        return started
 
     # ---- what the parent asks -----------------------------------------------------------------------------------------
 
@@ -223,6 +285,6 @@ class WorkerNode(Node):
                 faults = faults_of(error) if isinstance(error, ConfigError) else []
                 return "refused", error.code, str(error), faults
 
-    def _load(self, id: str) -> tuple[Any, list[float]] | None:
-        found = view.load_of(self.door, id)
-        return None if found is None else (found, self.traces.durations(id.partition("@")[0]))
+    def _load(self, name: str) -> tuple[Any, list[Sample]] | None:
+        found = self.routes.catalogue.find(name)
+        return None if found is None else (load_of(self.door, found), samples_of(self.door, found))

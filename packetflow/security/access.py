@@ -12,15 +12,17 @@ RESERVED = ("system.",)
 
 
 class Grants:
-    """A set of rights: capability patterns such as `ticket.*`. Sessions of equal rights share one.
+    """A set of rights: capability patterns such as `ticket.*`, and roles. Sessions of equal rights share one.
 
     `*` stands for every capability but the node's own: `system.*` has to be named.
     """
 
-    __slots__ = ("nested", "operator", "patterns", "routes")
+    __slots__ = ("nested", "operator", "patterns", "roles", "routes")
 
-    def __init__(self, patterns: Iterable[str], operator: bool = False) -> None:
+    def __init__(self, patterns: Iterable[str], operator: bool = False, roles: Iterable[str] = ()) -> None:
         self.patterns = frozenset(patterns)
+        # What a capability's own rule may ask for.
+        self.roles = frozenset(roles)
         # By the admin socket: may use the commands that let an operator back in, whatever modules say (design ruling 7).
         self.operator = operator
         # Compiled answers to "what is this capability to these rights", kept here by the door. A swap replaces the dict.
@@ -66,8 +68,13 @@ class Session:
         self.peer = peer
         self.operator = grants.operator
         # As Python writes it, so that no choice of names makes one scope look like another.
-        text = repr((tenant, principal, sorted(grants.patterns)))
+        text = repr((tenant, principal, sorted(grants.patterns), sorted(grants.roles)))
         self.scope_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that the rights give."""
+        return self.grants.roles
 
     def __repr__(self) -> str:
         return f"<Session {self.principal} by {self.door}>"

@@ -276,7 +276,8 @@ class Database:
         queue = self._writer.queue
         batch = [queue.get() for _ in range(queue.qsize())]
         self._writer.take(batch)
-        self._collect()
+        # In the hub, as by the thread's bell: who goes on comes back there, not to this greenlet.
+        self._hub.loop.run_callback(self._collect)
 
     def _ring(self) -> None:
         bell = self._bell

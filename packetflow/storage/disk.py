@@ -61,6 +61,11 @@ class DiskFile:
 class Disk:
     """The machine's own. Every method raises OSError."""
 
+    @property
+    def vfs(self) -> str | None:
+        """SQLite's name of the file system that databases on it use; None: SQLite's own."""
+        return None
+
     def make_folder(self, path: Path) -> None:
         """A folder for the node's user alone, and those above it; one that is there stays as it is."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)

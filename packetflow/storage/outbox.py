@@ -6,6 +6,7 @@ once, since the node may end in between. By its id, which stays the same, a subs
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,9 +30,10 @@ SCHEMA = Schema(
         CREATE TABLE outbox (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, payload BLOB NOT NULL, origin TEXT NOT NULL,
-            created REAL NOT NULL, attempts INTEGER NOT NULL, due REAL NOT NULL, last_error TEXT NOT NULL
+            created REAL NOT NULL, attempts INTEGER NOT NULL, due REAL NOT NULL, last_error TEXT NOT NULL,
+            line TEXT NOT NULL
         ) STRICT;
-        CREATE INDEX outbox_by_time ON outbox (due, number);
+        CREATE INDEX outbox_by_line ON outbox (line, due, number);
         CREATE TABLE outbox_seen (
             subscriber TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (subscriber, id)
         ) STRICT, WITHOUT ROWID;
@@ -39,14 +41,19 @@ SCHEMA = Schema(
         """,
     ),
 )
-COLUMNS = "id, topic, payload, origin, created, attempts, last_error"
+COLUMNS = "id, topic, payload, origin, created, attempts, last_error, line"
+INSERT = (
+    "INSERT INTO outbox (id, topic, payload, origin, created, attempts, due, last_error, line)"
+    " VALUES (?, ?, ?, ?, ?, 0, ?, '', ?) ON CONFLICT (id) DO NOTHING"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """id: random, lower hex; the same in each delivery. payload: plain data. origin: the run and step, or trace, for people.
 
-    created: seconds since the epoch. attempts: deliveries that failed so far; last_error: of the last.
+    created: seconds since the epoch. attempts: deliveries that failed so far; last_error: of the last. line: who takes it
+    out, so that one who is slow holds up nobody else: the node's publisher (empty), or a channel.
     """
 
     id: str
@@ -56,6 +63,20 @@ class Event:
     created: float = 0.0
     attempts: int = 0
     last_error: str = ""
+    line: str = ""
+
+
+def put_in(transaction: Transaction, events: Sequence[Event], now: float) -> None:
+    """Put events in with what else a transaction stores. The tables have to be there (`DatabaseOutbox.prepare`)."""
+    transaction.many(INSERT, _rows(events, now))
+
+
+def _rows(events: Sequence[Event], now: float) -> list[tuple[Any, ...]]:
+    encode = own_codec().encode
+    return [
+        (one.id, one.topic, encode(one.payload), one.origin, one.created or now, now, one.line)
+        for one in events
+    ]
 
 
 class Outbox(Protocol):
@@ -67,11 +88,14 @@ class Outbox(Protocol):
         Raises Unencodable for a payload that can't be kept.
         """
 
-    def due(self, limit: int = 100) -> list[Event]:
-        """What is to be delivered now, in the order in which it was put."""
+    def due(self, limit: int = 100, line: str = "") -> list[Event]:
+        """What is to be delivered now of a line, in the order in which it was put."""
 
-    def next_due(self) -> float | None:
-        """When something is due, in seconds from now (0: now), None if there is nothing."""
+    def next_due(self, line: str = "") -> float | None:
+        """When something of a line is due, in seconds from now (0: now), None if there is nothing."""
+
+    def waiting(self) -> dict[str, int]:
+        """How many events there are, by line; lines without any are left out."""
 
     def delivered(self, ids: Sequence[str], transaction: Transaction | None = None) -> None:
         """These are done with: they are taken out. transaction: if and only if that is committed."""
@@ -106,16 +130,19 @@ class MemoryOutbox:
             kept = replace(event, payload=payload, created=event.created or now)
             self._events.setdefault(event.id, (kept, now))
 
-    def due(self, limit: int = 100) -> list[Event]:
+    def due(self, limit: int = 100, line: str = "") -> list[Event]:
         """See Outbox."""
         now = self._clock.utc().timestamp()
-        return [event for event, due in self._events.values() if due <= now][:limit]
+        return [event for event, due in self._events.values() if due <= now and event.line == line][:limit]
 
-    def next_due(self) -> float | None:
+    def next_due(self, line: str = "") -> float | None:
         """See Outbox."""
-        if not self._events:
-            return None
-        return max(0.0, min(due for _, due in self._events.values()) - self._clock.utc().timestamp())
+        dues = [due for event, due in self._events.values() if event.line == line]
+        return max(0.0, min(dues) - self._clock.utc().timestamp()) if dues else None
+
+    def waiting(self) -> dict[str, int]:
+        """See Outbox."""
+        return dict(Counter(event.line for event, _ in self._events.values()))
 
     def delivered(self, ids: Sequence[str], transaction: Transaction | None = None) -> None:
         """See Outbox."""
@@ -159,34 +186,32 @@ class DatabaseOutbox:
     def put(self, events: Sequence[Event], transaction: Transaction | None = None) -> None:
         """See Outbox."""
         now = self._clock.utc().timestamp()
-        insert = (
-            "INSERT INTO outbox (id, topic, payload, origin, created, attempts, due, last_error)"
-            " VALUES (?, ?, ?, ?, ?, 0, ?, '') ON CONFLICT (id) DO NOTHING"
-        )
-        rows = [
-            (one.id, one.topic, self._codec.encode(one.payload), one.origin, one.created or now, now)
-            for one in events
-        ]
         if transaction is not None:
-            transaction.many(insert, rows)
+            put_in(transaction, events, now)
         else:
+            rows = _rows(events, now)
             self.prepare()
-            self._database.append(insert, rows)
+            self._database.append(INSERT, rows)
 
-    def due(self, limit: int = 100) -> list[Event]:
+    def due(self, limit: int = 100, line: str = "") -> list[Event]:
         """See Outbox."""
         self.prepare()
         rows = self._database.read(
-            f"SELECT {COLUMNS} FROM outbox WHERE due <= ? ORDER BY number LIMIT ?",
-            (self._clock.utc().timestamp(), limit),
+            f"SELECT {COLUMNS} FROM outbox WHERE line = ? AND due <= ? ORDER BY number LIMIT ?",
+            (line, self._clock.utc().timestamp(), limit),
         )
         return [self._event(row) for row in rows]
 
-    def next_due(self) -> float | None:
+    def next_due(self, line: str = "") -> float | None:
         """See Outbox."""
         self.prepare()
-        (first,) = self._database.read("SELECT min(due) FROM outbox")[0]
+        (first,) = self._database.read("SELECT min(due) FROM outbox WHERE line = ?", (line,))[0]
         return None if first is None else max(0.0, first - self._clock.utc().timestamp())
+
+    def waiting(self) -> dict[str, int]:
+        """See Outbox."""
+        self.prepare()
+        return dict(self._database.read("SELECT line, count(*) FROM outbox GROUP BY line"))
 
     def delivered(self, ids: Sequence[str], transaction: Transaction | None = None) -> None:
         """See Outbox."""
@@ -241,5 +266,5 @@ class DatabaseOutbox:
                 return count
 
     def _event(self, row: Row) -> Event:
-        id, topic, payload, origin, created, attempts, last_error = row
-        return Event(id, topic, self._codec.decode(payload), origin, created, attempts, last_error)
+        id, topic, payload, origin, created, attempts, last_error, line = row
+        return Event(id, topic, self._codec.decode(payload), origin, created, attempts, last_error, line)

@@ -4,28 +4,97 @@ somebody looks."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
+
+from gevent.event import Event
 
 from packetflow.otp.clock import Clock
+from packetflow.telemetry.masking import HIDDEN
 
 OVERHEAD = 1_500  # bytes a trace takes by estimate, without what modules noted
+UNSTORED = 10_000  # traces that wait to be stored
 SHORTEST = 4  # letters of an id that are enough to ask for it
-HIDDEN = "***"
+OWN_FAULT = 500  # the least HTTP status of an error that is no fault of the caller's
+OWN = ("system.", "job.")  # the node's own capabilities, which nobody means by "the last requests"
+
+
+class Sample(NamedTuple):
+    """One request as figures need it. ended: monotonic seconds, the same for all processes of a machine. failed: by the
+    node's or the capability's own fault, not by what the caller sent.
+    """
+
+    ended: float
+    seconds: float
+    failed: bool
 
 
 class Traces:
-    """The last `keep` requests, and beside them the last failed or changed ones. A trace is the request's Context."""
+    """The last `keep` requests, and beside them the last failed or changed ones. A trace is the request's Context.
 
-    def __init__(self, clock: Clock, keep: int = 1000, memory: int = 64 << 20) -> None:
+    store: which are also to be stored (`none`, `failed`, `all`): they gather in `unstored`, up to a bound, until somebody takes
+    them. stored, lost: how many were, and how many found no room or could not be written.
+    """
+
+    def __init__(self, clock: Clock, keep: int = 1000, memory: int = 64 << 20, store: str = "none") -> None:
         self._clock = clock
+        self.unstored: deque[Any] = deque()
+        self.stored = self.lost = 0
+        self._store = store
+        self._filled: Event | None = None
         size = max(1, min(keep, memory // OVERHEAD))
         self._recent: deque[Any] = deque(maxlen=size)
         self._notable: deque[Any] = deque(maxlen=max(1, size // 4))
         # Bound, and called for every request: keep a finished one, and keep one that failed or was changed longer.
-        self.add = self._recent.append
-        self.add_notable = self._notable.append
+        self.add: Callable[[Any], None] = self._recent.append
+        self.add_notable: Callable[[Any], None] = self._notable.append
+        if store == "all":
+            self.add = self._add_and_store
+        elif store == "failed":
+            self.add_notable = self._add_notable_and_store_failed
+
+    # ---- what is to be stored ---------------------------------------------------------------------------------------------
+
+    def _add_and_store(self, call: Any) -> None:
+        self._recent.append(call)
+        self._gather(call)
+
+    def _add_notable_and_store_failed(self, call: Any) -> None:
+        self._notable.append(call)
+        if call.error is not None:
+            self._gather(call)
+
+    def _gather(self, call: Any) -> None:
+        if call.capability.startswith(OWN):
+            return
+        if len(self.unstored) >= UNSTORED:
+            self.lost += 1
+            return
+        self.unstored.append(call)
+        if self._filled is not None:
+            self._filled.set()
+            self._filled = None
+
+    @property
+    def stores(self) -> bool:
+        """Whether any are to be stored."""
+        return self._store != "none"
+
+    def over(self, call: Any) -> None:
+        """A stream that was kept when it began is over."""
+        if self._store == "all":
+            self._gather(call)
+
+    def wait(self) -> None:
+        """Wait until there is something to be stored."""
+        if not self.unstored:
+            self._filled = Event()
+            self._filled.wait()
+
+    def take(self) -> Any | None:
+        """The next one to be stored, None if there is none."""
+        return self.unstored.popleft() if self.unstored else None
 
     def __iter__(self) -> Iterator[Any]:
         """The newest first, each once."""
@@ -36,9 +105,9 @@ class Traces:
                 yield call
 
     def last(self) -> Any | None:
-        """The outermost request that ended last, the node's own (`system.*`) aside."""
+        """The outermost request that ended last, the node's own aside."""
         for call in self:
-            if call.parent is None and not call.capability.startswith("system."):
+            if call.parent is None and not call.capability.startswith(OWN):
                 return call
         return None
 
@@ -46,9 +115,24 @@ class Traces:
         """The traces whose id begins so, a unique one if it is long enough to be."""
         return [call for call in self if call.id.startswith(prefix.lower())]
 
-    def durations(self, capability: str) -> list[float]:
-        """Seconds that the kept requests of a capability took, in ascending order."""
-        return sorted(call.duration for call in self._recent if call.capability == capability)
+    def samples(self, capability: str, version: str) -> list[Sample]:
+        """How the kept requests of one version of a capability went, the oldest first."""
+        return [
+            Sample(call.stamps[-1], call.duration, call.error is not None and call.error.status >= OWN_FAULT)
+            for call in self._recent
+            if call.capability == capability and call.version == version
+        ]
+
+    def now(self) -> float:
+        """The time that samples are counted in."""
+        return self._clock.monotonic()
+
+    def covered(self) -> float:
+        """For how many seconds back every request is kept; without an end where none was dropped yet."""
+        recent = self._recent
+        if len(recent) < (recent.maxlen or 0):
+            return float("inf")
+        return self._clock.monotonic() - float(recent[0].stamps[-1])
 
     def module_times(self) -> dict[str, list[float]]:
         """Seconds that each module took of the kept requests, all its hooks of one request together."""
@@ -64,8 +148,16 @@ class Traces:
         return times
 
     def started(self, call: Any) -> str:
-        """When a request started, RFC 3339 in UTC: the stamps are monotonic, so it is counted back from now."""
-        ago = self._clock.monotonic() - call.stamps[0]
+        """When a request started, RFC 3339 in UTC."""
+        return self.moment(call.stamps[0])
+
+    def epoch(self, monotonic: float) -> float:
+        """A reading of the node's monotonic clock in seconds since the epoch."""
+        return self._clock.utc().timestamp() - (self._clock.monotonic() - monotonic)
+
+    def moment(self, monotonic: float) -> str:
+        """A reading of the node's monotonic clock as RFC 3339 in UTC, counted back from now."""
+        ago = self._clock.monotonic() - monotonic
         begin = self._clock.utc() - timedelta(seconds=ago)
         return begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -85,6 +177,14 @@ class Traces:
 
     def as_data(self, call: Any, values: bool = True) -> dict[str, Any]:
         """A trace in full: its spans in order, what each module did, and the requests it made."""
+        data = self.own_data(call, values)
+        data["children"] = [
+            self.as_data(child, values) for child in reversed(list(self)) if child.parent is call
+        ]
+        return data
+
+    def own_data(self, call: Any, values: bool = True) -> dict[str, Any]:
+        """The same without the requests it made."""
         spans = self._spans(call, values)
         data = self.row(call)
         data["module_time"] = sum(
@@ -96,9 +196,6 @@ class Traces:
         if call.error is not None:
             data["error"] = call.error.as_dict()
         data["spans"] = spans
-        data["children"] = [
-            self.as_data(child, values) for child in reversed(list(self)) if child.parent is call
-        ]
         return data
 
     def _spans(self, call: Any, values: bool) -> list[dict[str, Any]]:

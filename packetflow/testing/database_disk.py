@@ -46,6 +46,8 @@ class Disk(apsw.VFS):
     """A file system for SQLite, by its `name`. delay: seconds that each sync takes. room: bytes by which files may still
     grow, None for any. Used by the threads of one database at a time; `close` forgets it."""
 
+    syncs = True  # the machine's own disk, too: it costs time, and matters only to who really loses power
+
     def __init__(self) -> None:
         self.name = f"packetflow-disk-{next(_numbers)}"
         super().__init__(self.name, base="")
@@ -198,6 +200,7 @@ class _File(apsw.VFSFile):
             _sleep(disk.delay)
         with disk.lock:
             disk.operate()
-            super().xSync(flags)
+            if disk.syncs:
+                super().xSync(flags)
             if self._name is not None:
                 disk.synced(self._name)

@@ -8,9 +8,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packetflow.otp.simulation.loop import SimulatedLoop
 from packetflow.storage.disk import Disk, DiskFile
+
+if TYPE_CHECKING:
+    from packetflow.testing.simulated_database_disk import SimulatedDatabaseDisk
 
 
 class Content:
@@ -50,7 +54,8 @@ class SimulatedDisk:
         self.room: int | None = None
         self.faults = 0.0
         self._loop = loop
-        self._chance = loop.chance()
+        self.chance = loop.chance()
+        """What its faults are drawn from."""
         self._names: dict[Path, Content] = {}
         self._certain: dict[Path, Content] = {}
         self._renamed: list[tuple[Path, dict[Path, Content | None]]] = []  # by folder, since its last sync
@@ -58,7 +63,7 @@ class SimulatedDisk:
     def crash(self) -> None:
         """Power is lost: of what was not synced, the seed draws what is there afterwards. Names survive in the order of their
         changes, up to a point; of contents each write may be there, not there, or torn."""
-        chance = self._chance
+        chance = self.chance
         for content in {id(one): one for one in (*self._certain.values(), *self._names.values())}.values():
             self.lose(content)
         for _, change in self._renamed[: chance.randint(0, len(self._renamed))]:
@@ -78,16 +83,20 @@ class SimulatedDisk:
         """The time that an operation takes."""
         least, most = self.latency
         if most:
-            self._loop.pass_time(self._chance.uniform(least, most))
+            self._loop.pass_time(self.chance.uniform(least, most))
+
+    def fault(self) -> bool:
+        """Whether the seed has something fail now."""
+        return self.faults > 0.0 and self.chance.random() < self.faults
 
     def may_fail(self, path: Path) -> None:
         """Raises OSError (EIO) if the seed says so."""
-        if self.faults and self._chance.random() < self.faults:
+        if self.fault():
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
     def lose(self, content: Content) -> None:
         """Of what was written since the last sync, the seed draws what reaches the disk after all."""
-        chance = self._chance
+        chance = self.chance
         for offset, data in content.since:
             fate = chance.random()
             if fate < 0.5:
@@ -98,7 +107,7 @@ class SimulatedDisk:
 
     def part_of(self, data: bytes) -> bytes:
         """How much of a write that fails is done."""
-        return data[: self._chance.randrange(len(data) + 1)]
+        return data[: self.chance.randrange(len(data) + 1)]
 
     def content(self, path: Path, existed: bool) -> Content:
         """What is known of a file. existed: before it was opened; what nobody has written here is there for certain."""
@@ -153,6 +162,7 @@ class NodeDisk(Disk):
     def __init__(self, disk: SimulatedDisk) -> None:
         self._disk = disk
         self._files: list[NodeFile] = []
+        self._databases: SimulatedDatabaseDisk | None = None
         self._dead = False
 
     def crash(self) -> None:
@@ -162,6 +172,17 @@ class NodeDisk(Disk):
             file.close()
         self._files.clear()
         self._disk.crash()
+        if self._databases is not None:
+            self._databases.cut_power(chance=self._disk.chance)
+
+    @property
+    def vfs(self) -> str:
+        """What the node's database uses: the same faults, crash and room. Made, and its driver loaded, when it is asked for."""
+        if self._databases is None:
+            from packetflow.testing.simulated_database_disk import SimulatedDatabaseDisk
+
+            self._databases = SimulatedDatabaseDisk(self._disk)
+        return self._databases.name
 
     def begin(self, path: Path) -> None:
         """An operation begins. Raises OSError if the node is dead."""

@@ -149,7 +149,7 @@ class World(actors.World):
         `finally` blocks run, unlike in a real crash, but nothing that they do reaches the disk or the network any more.
         """
         self._strike_down(node)
-        node.stop(0.0)
+        self._bury(node)
 
     def crash_within(self, node: Node, turns: int) -> Event:
         """The same, before one of the next `turns` turns, drawn by the seed, or when nothing is left to happen before that.
@@ -160,7 +160,7 @@ class World(actors.World):
         due = self._loop.turns + self._chance.randrange(turns)
 
         def bury() -> None:
-            node.stop(0.0)
+            self._bury(node)
             down.set()
 
         def strike() -> None:
@@ -186,6 +186,12 @@ class World(actors.World):
                 node.door.cancel(waiting, Cancelled("the node has crashed"))
         for process in list(node.system.scheduler.processes.values()):
             die(process, "killed")
+
+    @staticmethod
+    def _bury(node: Node) -> None:
+        node.stop(0.0)
+        while node.stores.open:  # its database leaves the file in the background
+            gevent.sleep(0)
 
     def close(self) -> None:
         """The end of the world: clients close, nodes stop, and what still runs is shut down. Raises AssertionError if a module

@@ -18,7 +18,7 @@ from packetflow.otp.clock import Clock
 from packetflow.security.access import Session
 from packetflow.transports import http_answers as answers
 from packetflow.transports.connection import Connection
-from packetflow.transports.http_answers import Refusal
+from packetflow.transports.http_answers import Refusal, deprecation
 from packetflow.transports.http_headers import REMEMBERED, HeaderRules
 from packetflow.transports.http_parsing import (
     ACCEPT,
@@ -201,6 +201,8 @@ class HttpConnection(Connection):
     def _respond(self, incoming: Incoming, name: str, response: Response, codec: Codec) -> None:
         trace, error = response.trace, response.error
         lines = b"" if trace is None else TRACE_LINES % (response.trace_id.encode(), trace.duration * 1000.0)
+        if trace is not None and trace.deprecated is not None:
+            lines += deprecation(trace.deprecated)
         status = 200
         body = b""
         if error is None:

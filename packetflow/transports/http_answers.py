@@ -35,6 +35,12 @@ def opening(status: int, content_type: str) -> bytes:
     return b"%bcontent-type: %b\r\n" % (line, content_type.encode())
 
 
+def deprecation(words: str) -> bytes:
+    """The `x-packetflow-deprecated` line: what to use instead, as far as a header can say it."""
+    shown = " ".join(words.split()).encode("ascii", "replace")
+    return b"x-packetflow-deprecated: %b\r\n" % shown
+
+
 def retry_after(error: RequestError) -> bytes:
     """The `retry-after` line: whole seconds, rounded up; the body has the exact figure."""
     seconds = error.retry_after

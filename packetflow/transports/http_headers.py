@@ -123,6 +123,7 @@ class HeaderRules:
         if origin not in self._origins:
             return b""
         shows = (
-            b"access-control-expose-headers: x-packetflow-trace, x-packetflow-execution-time, retry-after\r\n"
+            b"access-control-expose-headers: x-packetflow-trace, x-packetflow-execution-time, x-packetflow-deprecated,"
+            b" retry-after\r\n"
         )
         return b"access-control-allow-origin: %b\r\n%bvary: origin\r\n" % (origin, shows)

@@ -198,12 +198,12 @@ class TcpConnection(Connection):
         trace = response.trace
         error = response.error
         if trace is None:
-            trace_id, duration = "", 0.0
+            trace_id, duration, deprecated = "", 0.0, None
         else:
-            trace_id, duration = response.trace_id, trace.duration
+            trace_id, duration, deprecated = response.trace_id, trace.duration, trace.deprecated
         if error is None:
             try:
-                self.answer(envelope.response(id, response.value, trace_id, duration))
+                self.answer(envelope.response(id, response.value, trace_id, duration, deprecated))
             except (Unencodable, TooLarge) as fault:
                 error = unsendable(f"the answer of {capability}", fault)
         if error is not None:

@@ -92,15 +92,23 @@ class Envelope:
         """The frame of a message. Raises Unencodable, or TooLarge if it passes the frame limit."""
         return self._framed(self.codec.encode(message))
 
-    def response(self, id: RequestId, value: Any, trace_id: str, duration: float) -> bytes:
-        """The frame of a `capability_response`. duration: seconds that the request took. Raises Unencodable or TooLarge."""
+    def response(
+        self, id: RequestId, value: Any, trace_id: str, duration: float, deprecated: str | None = None
+    ) -> bytes:
+        """The frame of a `capability_response`. duration: seconds that the request took. deprecated: what to use instead.
+
+        Raises Unencodable or TooLarge.
+        """
+        metadata: dict[str, Any] = {"execution_time": duration * MILLISECONDS}
+        if deprecated is not None:
+            metadata["deprecated"] = deprecated
         return self.encode(
             {
                 "type": RESPONSE,
                 "id": id,
                 "payload": value,
                 "context": {"trace_id": trace_id},
-                "metadata": {"execution_time": duration * MILLISECONDS},
+                "metadata": metadata,
             }
         )
 
@@ -156,10 +164,12 @@ class MsgpackEnvelope(Envelope):
         super().__init__(limits)
         self.codec: Msgpack = Msgpack(limits.enveloped(), keys)
 
-    def response(self, id: RequestId, value: Any, trace_id: str, duration: float) -> bytes:
+    def response(
+        self, id: RequestId, value: Any, trace_id: str, duration: float, deprecated: str | None = None
+    ) -> bytes:
         """The frame of a `capability_response`; put together by hand, because every request has one."""
-        if len(trace_id) != 32:
-            return super().response(id, value, trace_id, duration)
+        if len(trace_id) != 32 or deprecated is not None:
+            return super().response(id, value, trace_id, duration, deprecated)
         encode = self.codec.encode
         if isinstance(id, int) and id < 65536:
             number = _tiny[id] if id < 128 else _byte(0xCC, id) if id < 256 else _short(0xCD, id)

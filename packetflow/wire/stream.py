@@ -37,6 +37,10 @@ class Making(Protocol):
         """The same for a greenlet that is not attached."""
         ...
 
+    async def take_awaited(self) -> Any:
+        """The same for a coroutine. Raises StopAsyncIteration after the last one."""
+        ...
+
     def wait(self, until: Callable[[], Any]) -> None:
         """Call what waits for the reader. Raises the RequestError that ended the stream meanwhile."""
         ...
@@ -55,7 +59,8 @@ class Making(Protocol):
 
 
 class Stream:
-    """The items of a streaming capability, one by one: `for item in stream`. Each is made when it is asked for.
+    """The items of a streaming capability, one by one: `for item in stream`, in a coroutine `async for`. Each is made when it is
+    asked for.
 
     Iterating raises the typed error that ended it, after the items before it. `close()` ends it early; so does leaving
     a `with` block, and so does letting it go out of reach. The request is under way until then. One greenlet reads it
@@ -72,6 +77,12 @@ class Stream:
 
     def __next__(self) -> Any:
         return self.making.take_alone()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.making.take_awaited()
 
     @property
     def count(self) -> int:

@@ -106,10 +106,6 @@ class Request(_Request):
             self.capability, dict(self.payload), self.intent, merged, self.metadata, self.plan
         )
 
-    def with_intent(self, intent: str | None) -> Request:
-        """A copy with this intent."""
-        return make_request(self.capability, dict(self.payload), intent, self.hints, self.metadata, self.plan)
-
     def with_plan(self, plan: object) -> Request:
         """A copy that runs this composition instead of the capability alone."""
         return make_request(self.capability, dict(self.payload), self.intent, self.hints, self.metadata, plan)
@@ -141,12 +137,13 @@ def make_request(
 class Elsewhere:
     """The trace of a request that was answered by another process, or before: as far as it is seen here."""
 
-    __slots__ = ("duration", "id")
+    __slots__ = ("deprecated", "duration", "id")
     required_fields: frozenset[str] = frozenset()
     began = True
 
-    def __init__(self, id: str, duration: float) -> None:
+    def __init__(self, id: str, duration: float, deprecated: str | None = None) -> None:
         self.id = id
+        self.deprecated = deprecated
         self.duration = duration
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import pytest
+from typing_extensions import TypedDict
 
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.definition import Capability
+from packetflow.capabilities.surroundings import Surroundings
 from packetflow.errors import DefinitionError
+
+SURROUNDINGS = Surroundings(lambda coroutine: None)
 
 
 def one(id: str, version: str = "1.0.0", **options: Any) -> Registered:
@@ -16,7 +22,7 @@ def one(id: str, version: str = "1.0.0", **options: Any) -> Registered:
         """Say what came."""
         return version + text
 
-    return Registered(Capability(id, function, version=version, **options), {}, lambda coroutine: None)
+    return Registered(Capability(id, function, version=version, **options), {}, SURROUNDINGS)
 
 
 def test_versions_live_side_by_side_and_the_highest_is_the_default() -> None:
@@ -54,20 +60,84 @@ def test_search_by_words_and_tag() -> None:
     assert [found.definition.id for found in catalogue.search(tag="desk")] == ["ticket.close", "ticket.open"]
 
 
-def test_a_blocking_capability_does_not_hold_the_hub() -> None:
-    import time
+class Item(TypedDict):
+    """Something."""
 
-    import gevent
+    price: int
 
-    def slow(text: str) -> str:
-        """Wait as code does that knows nothing of gevent."""
-        time.sleep(0.05)
+
+def test_search_by_what_is_required_or_provided_with_the_best_first() -> None:
+    def items(city: str) -> list[Item]:
+        """What there is."""
+        return []
+
+    def priced(price: int) -> int:
+        """Take a price."""
+        return price
+
+    made = [Capability("a.items", items), Capability("a.priced", priced), Capability("price.list", priced)]
+    catalogue = Catalogue([Registered(definition, {}, SURROUNDINGS) for definition in made])
+
+    def ids(**wanted: Any) -> list[str]:
+        return [found.definition.id for found in catalogue.search(**wanted)]
+
+    assert ids(requires="price") == ["a.priced", "price.list"]
+    assert ids(provides="price") == ["a.items"]
+    assert ids(words="price") == ["a.priced", "price.list", "a.items"], "an id counts more than a field"
+    assert ids(words="price", requires="city") == ["a.items"]
+
+
+class Counted(str):
+    """A name that counts how often it is hashed and compared."""
+
+    __slots__ = ()
+    touched: ClassVar[int] = 0
+
+    def __hash__(self) -> int:
+        Counted.touched += 1
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        Counted.touched += 1
+        return super().__eq__(other)
+
+
+@pytest.mark.parametrize("name", ["a.c7", "a.c7@1", "a.c7@1.0.0", "a.nowhere"])
+def test_a_look_up_costs_the_same_among_a_hundred_thousand(name: str, large: Catalogue) -> None:
+    def touches(catalogue: Catalogue) -> int:
+        Counted.touched = 0
+        catalogue.find(Counted(name))
+        return Counted.touched
+
+    small = Catalogue(many(100))
+    assert len(large) == 100_000
+    assert touches(large) <= touches(small) + 2, "one hash, and a comparison for each clash of hashes"
+
+
+def many(count: int) -> Iterator[Registered]:
+    def function(text: str) -> str:
+        """Say it."""
         return text
 
-    registered = Registered(Capability("a.slow", slow, blocking=True), {}, lambda coroutine: None)
-    ticks = []
-    ticker = gevent.spawn(lambda: [(ticks.append(1), gevent.sleep(0.005)) for _ in range(100)])
-    assert registered.invoke({"text": "x"}, None) == "x"
-    ticker.kill()
-    registered.close()
-    assert len(ticks) > 2
+    definition = Capability("a.c0", function)
+    for number in range(count):
+        made = copy.copy(definition)
+        made.id = f"a.c{number}"
+        yield Registered(made, {}, SURROUNDINGS)
+
+
+@pytest.fixture(scope="module")
+def large() -> Catalogue:
+    return Catalogue(many(100_000))
+
+
+def test_a_misspelling_among_very_many_is_compared_with_those_around_it(large: Catalogue) -> None:
+    asked: list[str] = []
+
+    def allow(id: str) -> bool:
+        asked.append(id)
+        return id != "a.c77777"
+
+    assert large.nearest("a.c7777x", lambda id: id in ("a.c77777", "a.c1")) == ["a.c77777"]
+    assert "a.c77777" not in large.nearest("a.c7777x", allow)
+    assert len(asked) <= 1000

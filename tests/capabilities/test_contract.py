@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Generator, Iterator
+import socket
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from packetflow import Context, ResourceSettings, capability, resource
 from packetflow.capabilities.contract import Contract, faults_of
 from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.errors import DefinitionError
+from packetflow.telemetry.masking import Mask
 
 
 class Item(BaseModel):
@@ -87,7 +89,7 @@ def test_a_given_value_is_cut_and_a_secret_one_hidden() -> None:
     with pytest.raises(ValidationError) as caught:
         Contract(place).validate_input({"item": {"name": "box"}, "day": "x" * 5000})
     assert len(faults_of(caught.value)[0]["given"]) < 250
-    assert faults_of(caught.value, secret=frozenset({"day"}))[0]["given"] == "***"
+    assert faults_of(caught.value, Mask(["day"]))[0]["given"] == "***"
 
 
 def test_the_function_stays_a_plain_function() -> None:
@@ -157,6 +159,46 @@ def odd_type(name: list[object.__class__]) -> str:  # type: ignore[valid-type, n
     return ""
 
 
+def two_contexts(one: Context, other: Context) -> str:
+    """Be told twice."""
+    return ""
+
+
+def perhaps_a_context(context: Context | None = None) -> str:
+    """Be told perhaps."""
+    return ""
+
+
+def takes_a_socket(connection: socket.socket) -> str:
+    """Take what no wire carries."""
+    return ""
+
+
+def gives_a_socket() -> socket.socket:
+    """Give what no wire carries."""
+    return socket.socket()
+
+
+def takes_a_function(work: Callable[[], int]) -> str:
+    """Take what has no schema."""
+    return ""
+
+
+def not_python(name: "a b") -> str:  # type: ignore[valid-type]  # noqa: F722
+    """Be no type."""
+    return ""
+
+
+def odd_default(number: int = "no") -> str:  # type: ignore[assignment]
+    """Have a default that no caller could give."""
+    return ""
+
+
+def default_out_of_bounds(number: Annotated[int, Field(ge=1)] = 0) -> str:
+    """Have a default that no caller could give."""
+    return ""
+
+
 def silent(name: str) -> str:
     return name
 
@@ -171,6 +213,22 @@ def fine(name: str) -> str:
     [
         (no_type, {}, "parameter 'name' has no type; expected an annotation, such as name: str"),
         (no_return, {}, "no return type"),
+        (two_contexts, {}, "'one' and 'other' are both a Context; expected one"),
+        (perhaps_a_context, {}, "expected context: Context, which is always given"),
+        (
+            takes_a_socket,
+            {},
+            "parameter 'connection': <class 'socket.socket'> is no type that can be checked",
+        ),
+        (gives_a_socket, {}, "what it returns: <class 'socket.socket'> is no type that can be checked"),
+        (takes_a_function, {}, "parameter 'work': Cannot generate a JsonSchema"),
+        (not_python, {}, "expected types that can be looked up where they stand"),
+        (
+            odd_default,
+            {},
+            "the default 'no' of parameter 'number' does not fit: input should be a valid integer",
+        ),
+        (default_out_of_bounds, {}, "the default 0 of parameter 'number' does not fit"),
         (unknown_type, {}, "Nowhere"),
         (by_star, {}, "variadic positional"),
         (generates, {}, "expected the type of its items, such as -> Iterator[int]"),
@@ -178,7 +236,7 @@ def fine(name: str) -> str:
         (generates_async, {}, "expected the type of its items, such as -> AsyncIterator[int]"),
         (takes_what_is_sent, {}, "nothing is sent to a stream"),
         (returns_an_iterator, {}, "has no yield"),
-        (counts, {"blocking": True}, "is a generator function and blocking"),
+        (counts, {"blocking": True}, "is a generator function and has blocking"),
         (counts, {"stream_timeout": 0}, "stream_timeout 0 of shop.it"),
         (fine, {"stream_timeout": 5}, "stream_timeout 5 of shop.it"),
         (silent, {}, "docstring"),

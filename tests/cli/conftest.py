@@ -166,6 +166,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     shutil.copytree(DESK, folder, ignore=shutil.ignore_patterns("run", "__pycache__"))
     desk = Desk(folder)
     desk.start()
+    assert desk("call", "work.mark", "line=0", "--detach").code == 0  # so that there is a job to be shown
     yield desk
     finish(desk)
 

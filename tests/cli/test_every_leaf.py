@@ -23,9 +23,13 @@ FLOW = Path(__file__).resolve().parent / "desk" / "flows" / "hello.toml"
 # What a leaf needs to do something harmless against the tests' node.
 WORDS = {
     "call": ["ticket.open", "customer_id=C-1", "text=hi"],
+    "job show": ["last"],
+    "job cancel": ["last"],
     "stream": ["work.count", "upto=2"],
     "capability show": ["ticket.open"],
     "capability search": ["ticket"],
+    "capability add": ["more/later.py", "--dry-run"],
+    "capability remove": ["ticket.reply", "--dry-run"],
     "module show": ["rate_limit"],
     "module enable": ["rate_limit"],
     "module disable": ["rate_limit", "--dry-run"],
@@ -50,6 +54,7 @@ NEEDS_NO_NODE = {
     "doctor",
     "init",
     "start",
+    "audit verify",
     "config check",
     "config show",
     "config schema",

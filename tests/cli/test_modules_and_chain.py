@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from packetflow.cli.commands.module import ailment
+
 from .conftest import Desk
 
 
@@ -80,3 +82,9 @@ def test_search_finds_by_words(desk: Desk) -> None:
         for row in desk("capability", "search", "answer", "ticket", "--json").document["capabilities"]
     ]
     assert "ticket.reply" in found
+
+
+def test_what_ails_a_module_is_counted_in_words() -> None:
+    module = {"restarts": 1, "errors": 1, "last_error": {"message": "KeyError 'x'", "where": "a.py:3"}}
+    assert ailment(module) == "1 restart, 1 error, last: KeyError 'x' at a.py:3"
+    assert ailment({"restarts": 2, "errors": 1200}) == "2 restarts, 1,200 errors"

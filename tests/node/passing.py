@@ -7,6 +7,7 @@ from typing import Any
 
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.definition import definition_of
+from packetflow.capabilities.surroundings import Surroundings
 from packetflow.intelligence.chain import ModuleChain
 from packetflow.intelligence.gate import RUNNING, Gate
 from packetflow.intelligence.match import Match
@@ -37,13 +38,15 @@ class Passing:
         limit: int = 1024,
         queue: int = 0,
         door: str = "local",
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.routes = Routes(30.0)
         self.traces = Traces(self.clock)
         self.door = Door(self.routes, self.clock, self.traces, limit=limit, queue=queue)
         definitions = [definition for function in functions if (definition := definition_of(function))]
-        self.registered = [Registered(definition, {}, lambda coroutine: None) for definition in definitions]
+        self.surroundings = Surroundings(lambda coroutine: None, self.clock)
+        self.registered = [Registered(definition, {}, self.surroundings) for definition in definitions]
         self.routes.swap(catalogue=Catalogue(self.registered), chain=ModuleChain(gates))
         self.session = Session("ana", self.routes.grants(grants), door=door)
 

@@ -184,7 +184,7 @@ def test_where_capabilities_can_not_be_prepared_the_modules_are_as_they_were(
     assert node.blueprint is before
     assert answer(node) == "hi"
     assert node.modules() == []
-    node.ask(CAPABILITIES, ("apply", node.sources()[:1], True))
+    node.ask(CAPABILITIES, ("apply", node.sources()[0][:1], (), True))
     assert node.ask(MODULES, ("apply", [], True)) == [], "nothing is pending"
 
 

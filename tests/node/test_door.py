@@ -161,7 +161,7 @@ def test_declared_effects_run_after_a_good_answer() -> None:
     passing = Passing([add])
     passing("sum.add", a=1)
     passing("sum.add", a="x")
-    assert passing.door.counters == {"sums": 1}
+    assert passing.door.effects.metrics.totals() == {"sums": 1}
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -90,6 +91,38 @@ def test_a_module_sees_and_refuses_requests_of_every_door_alike(node: Node, way:
     assert answer == "refused: rejected"
     door = "admin" if way == "command line" else way
     assert seen == [(door, "word.echo", "good"), (door, "word.echo", "bad")]
+
+
+def test_every_door_says_that_a_capability_is_deprecated_and_what_to_use_instead(
+    project: Project, started: Callable[..., Node]
+) -> None:
+    code = """
+from packetflow import capability
+
+@capability("word.old", deprecated="use word.new\\nsoon — really")
+def old() -> str:
+    "Old."
+    return "old"
+
+@capability("word.new")
+def new() -> str:
+    "New."
+    return "new"
+"""
+    (project.folder / "capabilities.py").write_text(code)
+    node = started()
+    words = "use word.new\nsoon — really"
+    for door in ("tcp", "admin"):
+        with Client(address(node, door), concurrency="gevent") as client:
+            assert [client.request(id, {}).deprecated for id in ("word.old", "word.new")] == [words, None]
+    seen = []
+    for id in ("word.old", "word.new"):
+        url = f"{address(node, 'http')}/capabilities/{id}"
+        command = ["curl", "-s", "-i", url, "-H", "content-type: application/json", "-d", "{}"]
+        told = green_subprocess.run(command, capture_output=True, check=True).stdout.decode()
+        seen += [line for line in told.splitlines() if line.startswith("x-packetflow-deprecated")]
+    assert seen == ["x-packetflow-deprecated: use word.new soon ? really"]
+    assert node.request("word.old").trace.deprecated == words
 
 
 def test_every_listener_of_the_node_is_among_these_ways(node: Node) -> None:

@@ -11,8 +11,8 @@ import pytest
 from packetflow.node.blueprint import Blueprint
 from packetflow.node.config import NodeConfig, Secret, SecretError, load_with_overlay
 from packetflow.node.config.handing_over import pack, unpack
+from packetflow.node.load import merged_load
 from packetflow.node.merging import (
-    merged_load,
     merged_modules,
     merged_stats,
     worker_findings,
@@ -20,6 +20,7 @@ from packetflow.node.merging import (
 )
 from packetflow.node.worker import share
 from packetflow.otp import NoProcess, WorkerInfo
+from packetflow.telemetry.traces import Sample
 from tests.node.conftest import SHOUT, Project
 
 
@@ -111,10 +112,28 @@ def test_modules_are_summed_and_the_worst_state_is_shown() -> None:
 
 
 def test_loads_are_summed_and_times_put_together() -> None:
-    mine: Any = {"in_flight": 1, "calls": 2, "errors": 0, "p50": 9.0, "p99": 9.0, "last_error": None}
+    cache = {"entries": 1, "max_entries": 10, "hits": 4, "misses": 1, "joined": 0, "skipped": 0}
+    pool = {
+        "kind": "threads",
+        "size": 8,
+        "queue": 256,
+        "running": 1,
+        "waiting": 0,
+        "lingering": 1,
+        "done": 3,
+        "refused": 0,
+    }
+    mine: Any = {
+        "in_flight": 1, "calls": 2, "errors": 0, "rate": 0.5, "error_rate": 0.0, "p50": 9.0, "p95": 9.0, "p99": 9.0,
+        "last_error": None, "cache": cache, "pool": pool,
+    }  # fmt: skip
     other: Any = {**mine, "errors": 3, "last_error": "ValueError"}
-    assert merged_load(mine, [1.0], [(other, [3.0, 2.0])]) == {
-        "in_flight": 2, "calls": 4, "errors": 3, "p50": 2.0, "p99": 3.0, "last_error": "ValueError",
+    old, new = Sample(10.0, 1.0, True), [Sample(99.0, 3.0, True), Sample(100.0, 2.0, False)]
+    assert merged_load(mine, [old], [(other, new)], 100.0) == {
+        "in_flight": 2, "calls": 4, "errors": 3, "rate": 1.0, "error_rate": 0.5, "p50": 2.0, "p95": 3.0, "p99": 3.0,
+        "last_error": "ValueError",
+        "cache": {"entries": 2, "max_entries": 20, "hits": 8, "misses": 2, "joined": 0, "skipped": 0},
+        "pool": {**pool, "size": 16, "queue": 512, "running": 2, "lingering": 2, "done": 6},
     }  # fmt: skip
 
 
@@ -122,16 +141,18 @@ def test_counts_are_summed_and_who_does_not_answer_is_named() -> None:
     mine: Any = {
         "requests": 1, "errors": 0, "refused": 0, "in_flight": 1,
         "by_capability": {"a": {"calls": 1, "errors": 0}}, "counters": {"x": 1},
+        "pools": {"db": {"kind": "threads", "running": 1}},
     }  # fmt: skip
     other: Any = {
         "requests": 5, "errors": 2, "refused": 1, "in_flight": 2,
         "by_capability": {"a": {"calls": 2, "errors": 1}, "b": {"calls": 3, "errors": 1}}, "counters": {"x": 2, "y": 1},
+        "pools": {"db": {"kind": "threads", "running": 2}},
     }  # fmt: skip
     merged = merged_stats(mine, {"worker-1": other, "worker-2": NoProcess("worker-2")})
     assert merged == {
         "requests": 6, "errors": 2, "refused": 1, "in_flight": 3,
         "by_capability": {"a": {"calls": 3, "errors": 1}, "b": {"calls": 3, "errors": 1}},
-        "counters": {"x": 3, "y": 1}, "missing": ["worker-2"],
+        "counters": {"x": 3, "y": 1}, "pools": {"db": {"kind": "threads", "running": 3}}, "missing": ["worker-2"],
     }  # fmt: skip
     assert mine["by_capability"] == {"a": {"calls": 1, "errors": 0}}, "what was given is left alone"
 

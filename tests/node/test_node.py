@@ -64,9 +64,11 @@ def test_the_supervision_tree_has_the_shape_that_was_designed(project: Project, 
         return {row["id"]: children} if children else row["id"]
 
     tree = started().tree()
-    core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]},
+    core = {"core": ["capabilities", {"intelligence": [{"modules": [{"shout": ["host"]}]}, "chain"]}, "files",
                      "runs", {"transports": ["admin", "tcp", "http"]}]}  # fmt: skip
-    assert [shape(child) for child in tree["children"]] == ["telemetry", "storage", "publisher", core]
+    assert [shape(child) for child in tree["children"]] == [
+        "telemetry", "storage", "publisher", "traces", "audit", {"notices": ["effects"]}, core,
+    ]  # fmt: skip
 
 
 def test_resources_close_and_modules_terminate_at_the_stop(project: Project) -> None:

@@ -28,7 +28,13 @@ class Parent:
         self.given_up = 0
 
     def answer(self, request: Any) -> Any:
-        return {"value": Msgpack(TRUSTED).encode({"n": 1}), "error": None, "trace": "4f2a", "duration": 0.25}
+        return {
+            "value": Msgpack(TRUSTED).encode({"n": 1}),
+            "error": None,
+            "trace": "4f2a",
+            "duration": 0.25,
+            "deprecated": None,
+        }
 
     def call(self, request: Any, timeout: float) -> Any:
         self.asked.append((request, timeout))
@@ -68,7 +74,7 @@ def test_a_system_request_is_asked_as_its_caller_and_answered_with_the_parents_t
     assert (response.value, response.error) == ({"n": 1}, None)
     assert (response.trace_id, response.trace.duration) == ("4f2a", 0.25)
     ((request, timeout),) = parent.asked
-    caller = ("ana", ["a.*", "system.stats"], "acme", "tcp", "1.2.3.4:5")
+    caller = ("ana", ["a.*", "system.stats"], "acme", "tcp", "1.2.3.4:5", [])
     assert request == ("request", "system.stats", {"words": "x"}, caller, (2.0, None, None), None)
     assert timeout == 3.0
 
@@ -85,7 +91,7 @@ def test_so_is_one_with_a_key_and_no_other(door: WorkerDoor, parent: Parent) -> 
 def test_an_error_comes_back_as_it_was(door: WorkerDoor, parent: Parent) -> None:
     refused = Forbidden("not granted to you", {"capability": "system.stop"})
     parent.answer = lambda request: {  # type: ignore[method-assign]
-        "value": b"", "error": refused.as_dict(), "trace": "77c0", "duration": 0.0,
+        "value": b"", "error": refused.as_dict(), "trace": "77c0", "duration": 0.0, "deprecated": None,
     }  # fmt: skip
     response = door.request("system.stop", {}, session(door))
     assert isinstance(response.error, Forbidden)

@@ -33,13 +33,20 @@ def words_of_file(path: Path) -> list[str]:
         return words(database)
 
 
+READERS = "the readers of"  # how the pool of a database's readers is called
+
+
 def our_threads() -> int:
     """How many native threads of databases there are."""
     count = 0
     for frame in sys._current_frames().values():
         while frame.f_back is not None:
             frame = frame.f_back
-        count += "packetflow" in frame.f_code.co_filename and frame.f_code.co_name in ("serve", "_serve")
+        name, owner = frame.f_code.co_name, str(getattr(frame.f_locals.get("self"), "name", ""))
+        if (name == "_serve" and owner.startswith(READERS)) or (
+            name in ("serve", "_serve") and "packetflow/storage/" in frame.f_code.co_filename
+        ):
+            count += 1
     return count
 
 

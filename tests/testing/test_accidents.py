@@ -10,7 +10,9 @@ import pytest
 from gevent.event import Event
 
 from packetflow import Intercept, Module, Transform, capability
+from packetflow.otp import kill
 from packetflow.testing import Deadlock, Endless, SimulationFailed, World, explore, simulate
+from packetflow.wire.errors import Unavailable
 
 
 @capability("test.wait", timeout=60.0)
@@ -108,6 +110,19 @@ def test_nothing_that_a_crashed_node_does_is_heard_of() -> None:
         assert "late words" not in world.log
 
     simulate(program, 1)
+
+
+def test_who_asks_a_registry_that_is_being_started_anew_gets_a_typed_error() -> None:
+    def program(world: World) -> bool:
+        node = world.node(modules=[Proper])
+        kill(node.system.whereis("chain"))
+        try:
+            node.change_module("disable", "proper", "test", False)
+        except Unavailable as error:
+            return error.retry_after == 1.0
+        return False
+
+    assert True in {run.value for run in explore(program, range(20))}
 
 
 # ---- values that are only shown --------------------------------------------------------------------------------------------

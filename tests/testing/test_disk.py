@@ -265,7 +265,7 @@ def test_what_was_changed_at_run_time_outlives_a_crash_on_a_bad_disk(tmp_path: P
         assert again.call("test.echo", {"word": "hello"}) == "hello"
         return kept
 
-    assert {run.value for run in explore(program, range(60))} == {True, False}
+    assert {run.value for run in explore(program, range(30))} == {True, False}
 
 
 def test_a_reload_in_a_world_reads_the_file_again(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def life_of_a_node(world: World) -> set[str]:
 
 
 def test_lives_of_nodes() -> None:
-    explore(life_of_a_node, range(1000, 1025))
+    explore(life_of_a_node, range(1000, 1015))
 
 
 @pytest.mark.slow
@@ -279,9 +279,11 @@ def test_a_life_is_the_same_to_the_byte_in_another_process(
     file = tmp_path / "life.py"
     file.write_text(LIFE)
     other = run_in_process(file, 0)
+    told = 0
     for seed in range(1, 5):
         first, again = run_in_process(file, seed), run_in_process(file, seed)
         assert first[0]["turns"] > 100
-        assert len(first[0]["log"]) > 100
+        told += len(first[0]["log"])
         assert first == again
         assert first[0]["digest"] != other[0]["digest"]
+    assert told > 1_000  # a life without accidents logs nothing

@@ -13,7 +13,7 @@ import pytest
 from packetflow.testing.running import NotASimulation, run_in_process
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "simulation" / "two_desks.py"
+EXAMPLES = ROOT / "examples" / "simulation"
 
 ORDER = '''
 """What depends on everything that may differ from process to process."""
@@ -115,7 +115,14 @@ def test_the_module_says_how_it_is_used() -> None:
     assert "usage:" in done.stderr
 
 
-def test_the_example_holds_for_some_seeds() -> None:
+@pytest.mark.parametrize("example", ["two_desks.py", "kept_switch.py"])
+def test_the_examples_hold_for_some_seeds(example: str) -> None:
     for seed in range(3):
-        for outcome in run_in_process(EXAMPLE, seed):
+        for outcome in run_in_process(EXAMPLES / example, seed):
             assert outcome["error"] is None, json.dumps(outcome)
+
+
+def test_the_example_that_loses_an_update_does_so_for_some_seed() -> None:
+    errors = [run_in_process(EXAMPLES / "lost_update.py", seed)[0]["error"] for seed in range(1, 8)]
+    assert any("an order was lost" in error for error in errors if error is not None)
+    assert None in errors

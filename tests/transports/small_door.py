@@ -16,7 +16,7 @@ from packetflow.wire.errors import ExecutionFailed, NotFound, RequestError
 from packetflow.wire.values import NO_METADATA, Metadata, Response
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
-TRACE = SimpleNamespace(id=TRACE_ID, duration=0.00125)
+TRACE = SimpleNamespace(id=TRACE_ID, duration=0.00125, deprecated=None)
 
 
 class Ended(BaseException):

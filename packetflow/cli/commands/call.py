@@ -24,6 +24,7 @@ from packetflow.cli.typed import fields_of, strict_json
     document="packetflow.cli.documents:Call",
     examples=[
         "call ticket.open customer_id=C-1001 text='my card is lost'",
+        "call report.write pages:=300 --detach",
         "call ticket.open --from queries.jsonl --concurrency 32 --output results.jsonl",
     ],
 )
@@ -33,6 +34,7 @@ from packetflow.cli.typed import fields_of, strict_json
 @click.option(
     "--key", default="", metavar="WORD", help="Idempotency key; in a batch mixed into each line's key."
 )
+@click.option("--detach", is_flag=True, help="Do not wait: print the id of a job that does it.")
 @click.option(
     "--from", "batch", metavar="FILE", help="Batch: a request for each line of .jsonl or .csv; - is stdin."
 )
@@ -66,11 +68,15 @@ def call(
     FIELD=VALUE is text where the contract wants text, else null, true, 12, [1, 2], {"a": 1} as JSON writes them.
     FIELD:=JSON is JSON always, FIELD=@FILE a file's text, FIELD=- stdin's. A list's field may be given several times.
 
+    --detach starts it as a job and prints the job's id; `packetflow job show ID --wait` has the value.
+
     A batch (--from) writes a JSON line for each line: line, outcome, value or error, trace, duration. Exit 1 if any
     failed. Ctrl-C ends it in order; with --output and --resume it goes on.
     """
     if batch is None:
         return call_once(run, id, fields, source, options)
+    if options.pop("detach"):
+        raise usage("--from and --detach exclude each other: a batch is watched by the one who runs it")
     if fields or source:
         raise usage("--from takes payloads from its file: fields and --input do not go with it")
     from packetflow.cli.batch.command import BatchOptions, run_batch
@@ -89,9 +95,12 @@ def call_once(
         contract = contract_of(link, id) if fields else None
         schema = contract.get("requires") if contract is not None else None
         payload.update(fields_of(fields, schema, read_stdin))
+        asked, sent = (
+            ("job.start", {"capability": id, "payload": payload}) if options.get("detach") else (id, payload)
+        )
         line = ProgressLine(run.err)
         listens = run.err.terminal and not (run.json or run.quiet)
-        reply = link.request(id, payload, key=options["key"] or None, progress=line.show if listens else None)
+        reply = link.request(asked, sent, key=options["key"] or None, progress=line.show if listens else None)
         line.hide()
         if reply.error is not None:
             failure = link.failure(reply.error, id, reply.trace_id)
@@ -99,9 +108,22 @@ def call_once(
             show_way(run, link, reply.trace_id)
             raise failure
         document = {"value": reply.value, "trace": reply.trace_id, "duration": reply.execution_time}
-        run.answer(document, lambda out: show_value(out, reply.value))
+        job = job_in(reply.value, contract, bool(options.get("detach")))
+        run.answer(document, lambda out: out.line(job) if job else show_value(out, reply.value))
         show_way(run, link, reply.trace_id)
+    if job:
+        run.next(f"packetflow job show {job[:8]} --wait")
+    deprecated = reply.deprecated or (contract or {}).get("deprecated")
+    if deprecated:
+        run.say(f"note: {id} is deprecated: {deprecated}")
     return 0
+
+
+def job_in(value: Any, contract: Mapping[str, Any] | None, detached: bool) -> str:
+    """The id of the job that an answer names, empty if it names none."""
+    if detached or (contract is not None and contract.get("background")):
+        return str(value["job"])
+    return ""
 
 
 def contract_of(link: Link, id: str) -> Mapping[str, Any] | None:

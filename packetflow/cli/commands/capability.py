@@ -1,4 +1,4 @@
-"""`packetflow capability list`, `show` and `search`."""
+"""`packetflow capability list`, `show`, `search`, `add` and `remove`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from packetflow.cli.failures import usage
 from packetflow.cli.invocation import Invocation
 from packetflow.cli.leaf import leaf
 from packetflow.cli.screen.painter import Painter, clean
@@ -33,12 +34,22 @@ def list_(run: Invocation, tag: str | None) -> None:
 @leaf(
     "search",
     document="packetflow.node.system.shapes:Catalogue",
-    examples=["capability search 'open ticket'", "capability search reply --json"],
+    examples=["capability search 'open ticket'", "capability search --requires customer_id --json"],
 )
-@click.argument("words", nargs=-1, required=True)
-def search(run: Invocation, words: Sequence[str]) -> None:
-    """Capabilities that fit some words, the best first."""
-    document = run.ask("system.catalogue", {"words": " ".join(words)})
+@click.argument("words", nargs=-1)
+@click.option("--requires", metavar="FIELD", help="Only those that take this field.")
+@click.option("--provides", metavar="FIELD", help="Only those that give this field.")
+def search(run: Invocation, words: Sequence[str], requires: str | None, provides: str | None) -> None:
+    """Capabilities that fit some words, the best first.
+
+    Words are looked for in ids, tags, intents and the names of the fields that are taken and given.
+    """
+    if not (words or requires or provides):
+        raise usage("nothing to search for: give words, --requires FIELD or --provides FIELD")
+    wanted = {"words": " ".join(words), "requires": requires, "provides": provides}
+    document = run.ask(
+        "system.catalogue", {name: value for name, value in wanted.items() if value is not None}
+    )
     run.answer(document, lambda out: show_catalogue(out, document["capabilities"]))
     if not document["capabilities"]:
         run.say("nothing fits; packetflow capability list shows all")
@@ -84,16 +95,26 @@ def show_capability(out: Painter, one: Mapping[str, Any]) -> None:
         pairs.append(("versions", ", ".join(str(version) for version in one["versions"])))
     if one.get("deprecated"):
         pairs.append(("deprecated", plain(one["deprecated"])))
+    if one.get("owner"):
+        pairs.append(("owner", plain(one["owner"])))
+    if one.get("background"):
+        pairs.append(("background", "answers with a job"))
+    if one.get("runs") not in (None, "greenlet"):
+        pairs.append(("runs in", plain(one["runs"])))
     if one.get("timeout") is not None:
         pairs.append(("timeout", seconds(one["timeout"])))
     if one.get("effects"):
         pairs.append(("effects", plain(one["effects"])))
+    if one.get("authorize"):
+        pairs.append(("needs", plain(one["authorize"])))
     if one.get("source"):
         pairs.append(("source", str(one["source"])))
     show_pairs(out, pairs)
     show_contract(out, "takes", one.get("requires") or {})
     gives = "gives a stream of" if one.get("streams") else "gives"
     show_contract(out, gives, one.get("provides") or {})
+    if one.get("result"):
+        show_contract(out, "its job gives", one["result"])
     if one.get("examples"):
         out.line(out.paint("examples", "bold"))
         for example in one["examples"]:
@@ -107,8 +128,34 @@ def show_capability(out: Painter, one: Mapping[str, Any]) -> None:
         )
         times = f"p50 {seconds(load.get('p50'))}, p99 {seconds(load.get('p99'))}"
         show_parts(out, [("load", ("bold",)), (counts, ()), (times, ())])
+        show_pairs(out, load_pairs(one, load))
         if load.get("last_error"):
             show_wrapped(out, f"last error: {plain(load['last_error'])}", 2)
+
+
+def load_pairs(one: Mapping[str, Any], load: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How it fares now, and how its pool and its cache do."""
+    pairs = []
+    if load.get("rate"):
+        share = f", {load['error_rate']:.0%} failed" if load.get("error_rate") else ""
+        pairs.append(("last minute", f"{load['rate']:.3g} a second{share}"))
+    if one.get("health") not in (None, "ok"):
+        pairs.append(("health", str(one["health"])))
+    pool = load.get("pool")
+    if isinstance(pool, Mapping):
+        words = ", ".join(
+            f"{number(pool[key])} {key}" for key in ("waiting", "lingering", "refused") if pool[key]
+        )
+        taken = f"{number(pool['running'])} of {number(pool['size'])} {pool['kind']} taken"
+        pairs.append(("pool", f"{taken}, {words}" if words else taken))
+    cache = load.get("cache")
+    if isinstance(cache, Mapping):
+        asked = cache["hits"] + cache["joined"] + cache["misses"]
+        share = f", {(cache['hits'] + cache['joined']) / asked:.0%} of {number(asked)} hit" if asked else ""
+        pairs.append(
+            ("cache", f"{number(cache['entries'])} of {number(cache['max_entries'])} answers{share}")
+        )
+    return pairs
 
 
 def show_contract(out: Painter, title: str, schema: Schema) -> None:
@@ -192,3 +239,54 @@ def example_line(id: str, example: Any, word: str = "call") -> str:
         for key, value in payload.items()
     ]
     return " ".join([f"packetflow {word}", id, *(shlex.quote(word) for word in words)])
+
+
+@leaf(
+    "add",
+    document="packetflow.node.system.shapes:CatalogueChanged",
+    examples=["capability add more/reports.py", "capability add ticket.close --dry-run"],
+    changes=("dry_run",),
+)
+@click.argument("file")
+def add(run: Invocation, file: str) -> None:
+    """Serves the capabilities of a Python file too, now and after restarts.
+
+    FILE may also be the id of a capability that `capability remove` took away. What does not load changes nothing.
+    """
+    change(run, "add", file)
+
+
+@leaf(
+    "remove",
+    document="packetflow.node.system.shapes:CatalogueChanged",
+    examples=["capability remove ticket.close --yes", "capability remove ticket.close@1.0.0 --dry-run"],
+    changes=("dry_run", "yes"),
+)
+@click.argument("id")
+def remove(run: Invocation, id: str) -> None:
+    """Serves a capability no more, now and after restarts; calls under way finish on it.
+
+    ID may also be a file that `capability add` added. `capability add` brings either back.
+    """
+    run.confirm(f"serve {id} no more?")
+    change(run, "remove", id)
+
+
+def change(run: Invocation, verb: str, name: str) -> None:
+    """Asks for the change and shows what it came to."""
+    from pathlib import Path
+
+    is_path = "/" in name or name.endswith(".py")
+    payload: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
+    if run.dry_run:
+        payload["dry_run"] = True
+    document = run.ask(f"system.capability.{verb}", payload)
+    run.answer(document, lambda out: show_change(out, document))
+
+
+def show_change(out: Painter, document: Mapping[str, Any]) -> None:
+    """What changed, or would."""
+    if not document["changed"]:
+        out.line("nothing would change" if document["dry_run"] else "nothing to do")
+    for words in document["changed"]:
+        out.line(f"would be: {words}" if document["dry_run"] else str(words))

@@ -15,7 +15,7 @@ from packetflow.cli.leaf import leaf
 from packetflow.cli.link import Link
 from packetflow.cli.screen.painter import Painter
 from packetflow.cli.screen.table import Column, plain, show_pairs, show_parts, show_table, show_wrapped
-from packetflow.cli.screen.units import number, seconds
+from packetflow.cli.screen.units import count, number, seconds
 from packetflow.cli.screen.value import show_fields
 
 CHANGES = ("dry_run", "yes", "no_wait")
@@ -82,9 +82,9 @@ def ailment(module: Mapping[str, Any]) -> str:
     """`4 restarts, 12 errors, last: KeyError 'intent' at planner/slots.py:88`."""
     parts = []
     if module.get("restarts"):
-        parts.append(f"{number(module['restarts'])} restarts")
+        parts.append(count(module["restarts"], "restart"))
     if module.get("errors"):
-        parts.append(f"{number(module['errors'])} errors")
+        parts.append(count(module["errors"], "error"))
     error = module.get("last_error")
     if isinstance(error, Mapping):
         place = error.get("where") or error.get("place") or ""

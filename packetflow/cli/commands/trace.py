@@ -11,6 +11,7 @@ import click
 from packetflow.cli.commands.status import utc_now
 from packetflow.cli.invocation import Invocation
 from packetflow.cli.leaf import leaf
+from packetflow.cli.moments import begin_of
 from packetflow.cli.screen.painter import Painter, clean, columns
 from packetflow.cli.screen.table import Column, pad, plain, show_parts, show_table, show_wrapped, wrap
 from packetflow.cli.screen.units import ago, number, seconds
@@ -35,16 +36,47 @@ def show(run: Invocation, id: str) -> None:
 @leaf(
     "list",
     document="packetflow.node.system.shapes:TraceList",
-    examples=["trace list", "trace list --limit 5 --json"],
+    examples=[
+        "trace list --outcome error --since 1h",
+        "trace list --principal ana --longer 0.5 --json",
+        'trace list --where \'capability.startsWith("ticket.") && !(outcome in ["ok", "not_found"])\'',
+    ],
 )
+@click.option("--capability", metavar="PATTERN", help="What was asked for: an id, or a pattern.")
+@click.option("--principal", metavar="PATTERN", help="Who asked.")
+@click.option("--outcome", metavar="WORD", help="ok, error (any), or an error's code.")
+@click.option("--since", metavar="WHEN", help="A time (RFC 3339), or how long ago: 30m, 1h, 7d.")
+@click.option("--until", metavar="WHEN", help="As --since.")
+@click.option("--longer", type=float, metavar="SECONDS", help="Those that took so long at least.")
+@click.option("--shorter", type=float, metavar="SECONDS", help="Those that took less.")
+@click.option("--text", metavar="WORDS", help="What the error says.")
+@click.option("--module", metavar="NAME", help="One that it passed.")
+@click.option(
+    "--where",
+    metavar="CEL",
+    help="A condition over capability, principal, started, duration, outcome, error, ...",
+)
+@click.option("--nested", is_flag=True, help="Also what requests asked for, and the node's own.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
-def list_(run: Invocation, limit: int) -> None:
-    """The last requests, the newest first."""
-    document = run.ask("system.traces", {"limit": limit})
+def list_(
+    run: Invocation, limit: int, since: str | None, until: str | None, nested: bool, **selected: Any
+) -> None:
+    """The last requests, the newest first: those in memory, and those that are stored (`traces.store`).
+
+    --where names id, parent, capability, version, principal, tenant, door, started, duration (seconds), outcome and error, as in
+    'outcome == "timeout" && started > timestamp("2026-01-31T12:00:00Z")'.
+    """
     now = utc_now()
+    asked = {key: value for key, value in selected.items() if value is not None}
+    for name, text in (("since", since), ("until", until)):
+        if text is not None:
+            asked[name] = begin_of(text, now, f"--{name}")
+    if nested:
+        asked["nested"] = True
+    document = run.ask("system.traces", {**asked, "limit": limit})
     run.answer(document, lambda out: show_traces(out, document["traces"], now))
     if not document["traces"]:
-        run.say("no request has been traced yet")
+        run.say("no request fits" if asked else "no request has been traced yet")
 
 
 def show_traces(out: Painter, traces: Sequence[Mapping[str, Any]], now: datetime) -> None:

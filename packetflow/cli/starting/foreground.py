@@ -22,8 +22,9 @@ from packetflow.cli.starting.banner import show_banner
 from packetflow.cli.starting.settings import config_failure
 from packetflow.cli.starting.signals import Signals
 from packetflow.cli.starting.trial import try_request, words_of
-from packetflow.cli.starting.watch import Watch, look
+from packetflow.cli.starting.watch import Watch
 from packetflow.node import Node
+from packetflow.node.capability_files import look
 from packetflow.node.config import ConfigError, LoadedConfig
 from packetflow.otp.clock import Clock
 from packetflow.otp.errors import PacketFlowError
@@ -186,7 +187,7 @@ def show_ready(run: Invocation, link: Link, status: Mapping[str, Any], ready_in:
 def example_of(link: Link) -> str:
     """The first example of the first capability that has one, as a command; nothing if there is none."""
     for row in link.ask("system.catalogue")["capabilities"]:
-        if not str(row["id"]).startswith("system."):
+        if not str(row["id"]).startswith(("system.", "job.")):
             examples = link.ask("system.capability", {"id": row["id"]})["examples"]
             if examples:
                 return example_line(str(row["id"]), examples[0])

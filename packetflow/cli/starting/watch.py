@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import gevent
 
+from packetflow.node.capability_files import Seen, look
+
 EACH = 1.0  # seconds between two looks
-SUFFIXES = (".py", ".toml")
-SKIPPED = {"__pycache__", ".git", ".venv", "node_modules"}
-Seen = dict[str, tuple[int, int]]
 
 
 class Watch:
@@ -34,28 +32,3 @@ class Watch:
             if now != self.settled and now == before:
                 self.settled = now
                 self.changed()
-
-
-def look(paths: Iterable[Path]) -> Seen:
-    """Time and size of each file; a file that is gone meanwhile is not there."""
-    seen: Seen = {}
-    for path in paths:
-        for file in files_below(path):
-            try:
-                about = os.stat(file)
-            except OSError:
-                continue
-            seen[file] = (about.st_mtime_ns, about.st_size)
-    return seen
-
-
-def files_below(path: Path) -> Iterator[str]:
-    """The file itself, or the sources in a folder and below."""
-    if path.is_file():
-        yield str(path)
-        return
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if name not in SKIPPED]
-        for name in files:
-            if name.endswith(SUFFIXES):
-                yield os.path.join(folder, name)

@@ -17,7 +17,14 @@ from packetflow.wire.errors import NotFound, ValidationFailed
 
 PART = re.compile(r"([^/\[(!]+)((?:\[\d+\]|\(\d+\))*)")
 ONE = re.compile(r"\[\d+\]|\(\d+\)")
-MARKS = ("", "!", "!since", "!over")  # behind a place: what is written of a node besides what is below it
+MARKS = (
+    "",
+    "!",
+    "!since",
+    "!over",
+    "!won",
+    "!alone",
+)  # behind a place: what is written of a node besides what is below it
 
 
 def start_of(body: Node, step: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from packetflow.composition.durable.strands import within
-from packetflow.storage.runs.records import Change, Drop, Entry, Put, Question, Wait
+from packetflow.storage.outbox import Event
+from packetflow.storage.runs.records import Change, Drop, Entry, Publish, Put, Question, Wait
 
 
 class Journal:
@@ -80,6 +81,11 @@ class Journal:
         read = self.note(place, kind, label, body, capability, seconds)
         self.flush()
         return read
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Have events published if and only if what is recorded next is stored."""
+        if events:
+            self._pending.append(Publish(tuple(events)))
 
     def fold(self, place: str, label: str, body: dict[str, Any]) -> None:
         """Have one entry stand for all that was below a place; stored with what is recorded next."""

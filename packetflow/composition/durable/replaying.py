@@ -65,7 +65,7 @@ class _Reading(Journal):
         self, place: str, kind: str, label: str, body: Any, capability: str = "", seconds: float = 0.0
     ) -> Any:
         if kind == "undo":
-            self.ahead.append(Difference(place.removesuffix("!"), "", "it would be undone"))
+            self.ahead.append(Difference(place.partition("!")[0], "", "it would be undone"))
             raise Parked
         return self.note(place, kind, label, body, capability, seconds)
 
@@ -98,6 +98,10 @@ class _NoRequests:
 
     def cancel(self, running: greenlet, error: RequestError) -> None:
         """See Requests."""
+
+    def outgoing(self, key: str) -> tuple[()]:
+        """See Requests."""
+        return ()
 
     def close(self, error: RequestError | None) -> None:
         """See Requests."""

@@ -2,9 +2,10 @@
 
 from packetflow.documents.faults import Fault, render, render_fault
 from packetflow.node.config.faults import ConfigError
+from packetflow.node.config.json_schema import json_schema
 from packetflow.node.config.layers import UnknownKey
 from packetflow.node.config.overlay import Overlay, OverlayEntry, OverlayError
-from packetflow.node.config.schema import CapabilityEntry, Match, ModuleEntry, NodeConfig, json_schema
+from packetflow.node.config.schema import CapabilityEntry, Match, ModuleEntry, NodeConfig
 from packetflow.node.config.secrets import Secret, SecretError
 from packetflow.node.config.sources import (
     Dropped,

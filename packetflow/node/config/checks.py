@@ -21,9 +21,10 @@ from packetflow.documents.faults import (
     shown,
     value_text,
 )
+from packetflow.node.config.contradictions import contradictions
 from packetflow.node.config.fields import Expect
-from packetflow.node.config.layers import Layers, Mark
-from packetflow.node.config.schema import NodeConfig, contradictions, model_in
+from packetflow.node.config.layers import LISTS, Layers, Mark
+from packetflow.node.config.schema import NodeConfig, model_in
 from packetflow.node.config.secrets import FORMS, is_literal_secret, looks_secret, masked
 
 _RANGES = ("greater_than", "less_than", "too_long", "too_short", "finite_number", "multiple_of")
@@ -202,7 +203,7 @@ def _elsewhere(name: str) -> str:
     """A key of this very name in another section."""
     for section, info in NodeConfig.model_fields.items():
         model = model_in(info.annotation)
-        if model is not None and section not in ("modules", "capabilities") and name in model.model_fields:
+        if model is not None and section not in LISTS and name in model.model_fields:
             return f"{section}.{name}"
     return ""
 
@@ -217,11 +218,7 @@ def _within(path: KeyPath, layers: Layers) -> str:
         called = value_text(name) if isinstance(name, str) else f"number {path[1] + 1}"
         return f" in {config}module {called}"
     if len(path) > 1 and isinstance(path[1], int):
-        return (
-            f" in [[{shown(str(path[0]))}]] number {path[1] + 1}"
-            if path[0] in ("capabilities", "modules")
-            else ""
-        )
+        return f" in [[{shown(str(path[0]))}]] number {path[1] + 1}" if path[0] in LISTS else ""
     return f" in [{path_text(path[:-1])}]"
 
 

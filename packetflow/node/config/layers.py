@@ -22,7 +22,7 @@ PREFIX = "PACKETFLOW_"
 #: Variables that are no keys: which node, and which file.
 OTHER_VARIABLES = frozenset({"PACKETFLOW_NODE", "PACKETFLOW_CONFIG"})
 #: Lists of tables, which later files of one layer extend.
-LISTS = ("capabilities", "modules")
+LISTS = ("capabilities", "channels", "effects", "modules")
 
 
 @dataclass(frozen=True, slots=True)

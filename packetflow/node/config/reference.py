@@ -22,7 +22,7 @@ from packetflow.node.config.schema import Match, NodeConfig, model_in
 
 BEGIN = "<!-- keys: made by `python -m packetflow.node.config.reference docs/configuration.md` -->"
 END = "<!-- end of keys -->"
-LISTS = ("capabilities", "modules")
+LISTS = ("capabilities", "channels", "effects", "modules")
 
 
 def table() -> str:

@@ -5,9 +5,7 @@ Every field says what it means; docs/configuration.md and `packetflow config sch
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from packetflow.documents.faults import KeyPath, nearest
+from packetflow.node.config.contradictions import contradictions
+from packetflow.node.config.effect_sections import AuditSection, ChannelEntry, EffectEntry
 from packetflow.node.config.fields import (
     KIB,
     MIB,
@@ -121,6 +120,13 @@ class AccessSection(Section):
         default=("*", "system.*"),
         description="Capability patterns for callers by the admin socket (the command line).",
     )
+    local_roles: Annotated[Words, Expect("a list of roles", '["agent"]')] = Field(
+        default=(),
+        description="Roles of callers in process and by tcp and http, for capabilities with `authorize=roles(...)`.",
+    )
+    operator_roles: Annotated[Words, Expect("a list of roles", '["admin"]')] = Field(
+        default=("admin", "operator"), description="Roles of callers by the admin socket."
+    )
 
 
 class LimitsSection(Section):
@@ -140,6 +146,9 @@ class LimitsSection(Section):
         default=1024, description="Most requests under way on the node; more are queued."
     )
     queue: Count = Field(default=256, description="Most requests that wait; more are `overloaded`.")
+    cache: Count = Field(
+        default=1000, description="Most answers that a cached capability keeps, if it does not say itself."
+    )
     connections: Count = Field(
         default=1000, description="Most connections at each door; more are closed at once."
     )
@@ -183,10 +192,23 @@ class LogSection(Section):
 
 
 class TracesSection(Section):
-    """Traces kept in memory."""
+    """Traces, in memory and in the database."""
 
     keep: Count = Field(default=1000, description="How many finished requests are kept.")
     memory: Size = Field(default=64 * MIB, description="How much memory they may take; the oldest go first.")
+    store: Annotated[Literal["none", "failed", "all"], Expect("none, failed or all")] = Field(
+        default="failed", description="Which are also stored in the database, so that they outlive the node."
+    )
+    expire: Duration = Field(default=7 * 86_400.0, description="How long one is stored.")
+    stored: Count = Field(default=100_000, description="How many are stored at most; the oldest go first.")
+
+
+class JobsSection(Section):
+    """Background calls, kept in memory."""
+
+    running: Count = Field(default=1000, description="Most jobs at once; more are `overloaded`.")
+    keep: Count = Field(default=1000, description="How many ended jobs are kept; the oldest go first.")
+    expire: Duration = Field(default=3600.0, description="How long an ended job is kept.")
 
 
 class StorageSection(Section):
@@ -215,6 +237,26 @@ class CapabilityEntry(Section):
     config: Table = Field(
         default_factory=dict,
         description="What its resources get as `settings.config`. Secrets by reference only.",
+    )
+
+
+class CatalogueSection(Section):
+    """Capabilities beside those of `[[capabilities]]`."""
+
+    files: Files = Field(
+        default=(),
+        description="Further capability files; `packetflow capability add` keeps what it added here, in the overlay.",
+    )
+    folders: Files = Field(
+        default=(),
+        description="Folders of capability files that are watched (polled each second): a new or changed file is loaded, a "
+        "faulty one leaves what it gave before, and health says so. Files that begin with `_` are for the others to share.",
+    )
+    without: Annotated[Words, Expect("a list of capability ids", '["ticket.close", "user.find@1.0.0"]')] = (
+        Field(
+            default=(),
+            description="Capabilities that are not served though a file has them; `packetflow capability remove` adds to it.",
+        )
     )
 
 
@@ -317,8 +359,25 @@ class NodeConfig(Section):
     limits: LimitsSection = Field(default=LimitsSection(), description="How much of anything.")
     timeouts: TimeoutsSection = Field(default=TimeoutsSection(), description="How long anything may take.")
     log: LogSection = Field(default=LogSection(), description="The log.")
-    traces: TracesSection = Field(default=TracesSection(), description="Traces kept in memory.")
+    traces: TracesSection = Field(
+        default=TracesSection(), description="Traces, in memory and in the database."
+    )
     storage: StorageSection = Field(default=StorageSection(), description="What is kept in the database.")
+    audit: AuditSection = Field(default=AuditSection(), description="Audit records.")
+    channels: Annotated[
+        tuple[ChannelEntry, ...],
+        BeforeValidator(listed),
+        Expect("tables under [[channels]]", '[[channels]] name = "ops"'),
+    ] = Field(default=(), description="Where notices go, one table each.")
+    effects: Annotated[
+        tuple[EffectEntry, ...],
+        BeforeValidator(listed),
+        Expect("tables under [[effects]]", '[[effects]] kind = "sms"'),
+    ] = Field(default=(), description="Backends for effects of kinds of your own, one table each.")
+    jobs: JobsSection = Field(default=JobsSection(), description="Background calls.")
+    catalogue: CatalogueSection = Field(
+        default=CatalogueSection(), description="Capabilities beside those of `[[capabilities]]`."
+    )
     capabilities: Annotated[
         tuple[CapabilityEntry, ...],
         BeforeValidator(listed),
@@ -367,6 +426,15 @@ class NodeConfig(Section):
             update={
                 "module_path": tuple(absolute(path) for path in self.module_path),
                 "node": self.node.model_copy(update={"data_folder": absolute(self.node.data_folder)}),
+                "audit": self.audit.model_copy(
+                    update={"anchor": absolute(self.audit.anchor) if self.audit.anchor else None}
+                ),
+                "catalogue": self.catalogue.model_copy(
+                    update={
+                        "files": tuple(absolute(path) for path in self.catalogue.files),
+                        "folders": tuple(absolute(path) for path in self.catalogue.folders),
+                    }
+                ),
                 "capabilities": tuple(
                     entry.model_copy(update={"path": absolute(entry.path)})
                     if entry.path is not None
@@ -375,119 +443,6 @@ class NodeConfig(Section):
                 ),
             }
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """Values that are each well-formed and can't stand together."""
-
-    path: KeyPath
-    message: str
-    expected: str
-    next: str = ""
-    other: KeyPath | None = None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name reaches this machine only. Names other than localhost are not looked up: no."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
-    """What contradicts itself in plain values of any shape: what is malformed is passed over, others tell that."""
-
-    def part(name: str) -> Mapping[str, Any]:
-        found = values.get(name)
-        return found if isinstance(found, Mapping) else {}
-
-    def entries(name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        found = values.get(name)
-        for index, entry in enumerate(found if isinstance(found, list | tuple) else ()):
-            if isinstance(entry, Mapping):
-                yield index, entry
-
-    doors: dict[tuple[str, int], str] = {}
-    for door, default in (("tcp", 7420), ("http", 7421)):
-        section = part(door)
-        if section.get("enabled", True) is not True:
-            continue
-        host, port = section.get("host", "127.0.0.1"), section.get("port", default)
-        if (
-            isinstance(host, str)
-            and host
-            and not is_loopback(host)
-            and part("access").get("insecure") is not True
-        ):
-            yield Contradiction(
-                (door, "host"),
-                f"{door} would listen elsewhere than on loopback, and callers are not authenticated",
-                'a loopback address, for example "127.0.0.1"',
-                "put a proxy that authenticates in front, or set insecure = true in [access] if the network is trusted",
-            )
-        if isinstance(host, str) and isinstance(port, int) and port:
-            other = doors.setdefault((host, port), door)
-            if other != door:
-                yield Contradiction(
-                    (door, "port"),
-                    f"{door} and {other} have the same port",
-                    "a port of its own",
-                    "",
-                    (other, "port"),
-                )
-    seen: dict[str, int] = {}
-    for index, entry in entries("modules"):
-        name = entry.get("name")
-        if isinstance(name, str):
-            first = seen.setdefault(name, index)
-            if first != index:
-                yield Contradiction(
-                    ("modules", index, "name"),
-                    f'two modules are called "{name}"',
-                    "a name of its own for each",
-                    f'name = "{name}_2" and module = "{entry.get("module", name)}" run the same module twice',
-                    ("modules", first, "name"),
-                )
-    for index, entry in entries("capabilities"):
-        given = [key for key in ("path", "module") if entry.get(key) is not None]
-        if len(given) != 1:
-            yield Contradiction(
-                ("capabilities", index, "module") if given else ("capabilities", index),
-                "both path and module are given" if given else "neither path nor module is given",
-                'one of the two, for example path = "examples/support_desk/capabilities.py"',
-            )
-
-
-def json_schema(section: str | None = None) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a whole configuration file, or of a section of it ("http", "modules", "modules.match").
-
-    Raises KeyError for a section that does not exist; its text offers the nearest.
-    """
-    model: type[BaseModel] = NodeConfig
-    for part in section.split(".") if section else ():
-        known = sections_of(model)
-        if part not in known:
-            word = nearest(part, known)
-            raise KeyError(
-                f"no section {section!r}" + (f", nearest {word}" if word else f", known: {', '.join(known)}")
-            )
-        model = known[part]
-    schema = model.model_json_schema(by_alias=True, mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def sections_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """The parts of a model that are models themselves (or lists of them), by key."""
-    found = {}
-    for name, info in model.model_fields.items():
-        kind = model_in(info.annotation)
-        if kind is not None:
-            found[info.alias or name] = kind
-    return found
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:

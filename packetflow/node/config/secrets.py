@@ -96,6 +96,9 @@ class Secret:
 
     As a field of a module's `Config` it is written in one of the forms at the top of this file; a literal is refused.
     Relative paths are relative to the project folder.
+
+    As a mark in a capability's contract (`pin: Annotated[str, Secret]`) it leaves the type as it is, and hides the field's
+    values in traces, audit records, notices and logs.
     """
 
     __slots__ = ("_argument", "_environment", "_folder", "_kind", "_stamp", "_value")
@@ -268,6 +271,8 @@ class Secret:
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
+        if source is not cls:  # it marks another type
+            return handler(source)
         return core_schema.with_info_plain_validator_function(
             cls._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(
@@ -279,6 +284,8 @@ class Secret:
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
+        if schema["type"] != "function-plain":
+            return {**handler(schema), "writeOnly": True}
         texts: dict[str, Any] = {"type": "string", "minLength": 1}
         forms = dict.fromkeys(KINDS, texts) | {"exec": {"type": "array", "items": texts, "minItems": 1}}
         return {

@@ -51,6 +51,7 @@ from packetflow.node.config.layers import (
     variable_of,
 )
 from packetflow.node.config.overlay import FILE, Overlay, OverlayEntry, plain
+from packetflow.node.config.places import find_config, project_folder
 from packetflow.node.config.schema import NodeConfig
 from packetflow.node.config.secrets import (
     is_literal_secret,
@@ -63,8 +64,6 @@ from packetflow.node.config.secrets import (
 from packetflow.storage.disk import Disk
 
 M = TypeVar("M", bound=BaseModel)
-
-FILE_NAMES = (Path("config", "node.toml"), Path("node.toml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +147,6 @@ def load_with_overlay(
     if not overlay:
         return first, overlay
     return load_config(path, environment, flags, overlay, folder), overlay
-
-
-def find_config(folder: Path) -> Path | None:
-    """The nearest `config/node.toml` or `node.toml` in a folder or above it."""
-    for above in (folder, *folder.parents):
-        for name in FILE_NAMES:
-            if (above / name).is_file():
-                return above / name
-    return None
-
-
-def project_folder(file: Path) -> Path:
-    """What relative paths begin at: the parent of the file's folder if that is called `config`, else the folder."""
-    return file.parent.parent if file.parent.name == "config" else file.parent
 
 
 def check_module_config(loaded: LoadedConfig, index: int, model: type[M]) -> M | list[Fault]:
@@ -440,7 +425,8 @@ class _Loading:
         config = None
         found: list[Fault] = []
         try:
-            config = NodeConfig.model_validate(copy.deepcopy(layers.values))
+            known = {"folder": folder, "environment": self.environment}
+            config = NodeConfig.model_validate(copy.deepcopy(layers.values), context=known)
         except ValidationError as error:
             found += validation_faults(error, NodeConfig, layers)
         told |= {fault.key for fault in found}
@@ -459,6 +445,7 @@ class _Loading:
 
     def _with_secrets(self, config: NodeConfig, folder: Path) -> NodeConfig:
         """Capabilities' configs have no schema: what looks like a secret's reference becomes one here."""
+        self.faults += _secret_faults(config.channels, self.layers, ("channels",))
         entries = []
         for index, entry in enumerate(config.capabilities):
             prefix: KeyPath = ("capabilities", index, "config")

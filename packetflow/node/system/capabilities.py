@@ -10,10 +10,13 @@ from pydantic import Field
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import Capability, definition_of
 from packetflow.capabilities.definition import capability as declare
+from packetflow.capabilities.effects import audit
+from packetflow.node.jobs import Jobs
 from packetflow.node.system import shapes
+from packetflow.node.system.jobs import job_functions
 from packetflow.node.system.runs import run_capabilities
+from packetflow.node.trace_search import TraceFilter
 from packetflow.security.access import Session
-from packetflow.wire.errors import NotFound
 
 if TYPE_CHECKING:
     from packetflow.composition.durable.waking import Waking
@@ -25,13 +28,22 @@ ESCAPES = frozenset({"system.module.disable", "system.module.restart", "system.s
 class View(Protocol):
     """What the capabilities ask of their node."""
 
+    jobs: Jobs
+
     def health(self) -> shapes.Health:
         """Up and ready, or why not."""
 
     def status(self) -> shapes.Status:
         """What the node is."""
 
-    def catalogue(self, session: Session, words: str = "", tag: str | None = None) -> shapes.Catalogue:
+    def catalogue(
+        self,
+        session: Session,
+        words: str = "",
+        tag: str | None = None,
+        requires: str | None = None,
+        provides: str | None = None,
+    ) -> shapes.Catalogue:
         """What this caller may call."""
 
     def describe(self, session: Session, id: str) -> shapes.CapabilityDetail | None:
@@ -45,6 +57,9 @@ class View(Protocol):
 
     def change_module(self, action: str, name: str, who: str, dry_run: bool) -> shapes.ModuleChange:
         """enable, disable, reload or restart a module."""
+
+    def change_catalogue(self, action: str, name: str, who: str, dry_run: bool) -> shapes.CatalogueChanged:
+        """add or remove capabilities."""
 
     def tree(self) -> dict[str, Any]:
         """The supervision tree."""
@@ -76,11 +91,14 @@ class View(Protocol):
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
-    def recent(self, limit: int) -> list[dict[str, Any]]:
+    def recent(self, limit: int, asked: TraceFilter | None = None) -> list[dict[str, Any]]:
         """The last requests."""
 
     def trace(self, id: str) -> dict[str, Any]:
         """One request's way."""
+
+    def audit(self, limit: int = 100, **selected: Any) -> list[dict[str, Any]]:
+        """The newest audit records."""
 
 
 Name = Annotated[str, Field(description="The module's name in the chain.", max_length=64)]
@@ -95,6 +113,7 @@ def system_capabilities(node: View, more: Iterable[Callable[..., Any]] = ()) -> 
         *run_capabilities(node),
         *_tracing(node),
         *_changing(node),
+        *job_functions(node.jobs),
         *more,
     ]
     found = [definition_of(function) for function in functions]
@@ -132,18 +151,22 @@ def _seeing(node: View) -> list[Callable[..., Any]]:
         return node.status()
 
     @declare("system.catalogue", tags=["system"])
-    def catalogue(context: Context, words: str = "", tag: str | None = None) -> shapes.Catalogue:
-        """The capabilities that the caller may call."""
-        return node.catalogue(context.session, words, tag)
+    def catalogue(
+        context: Context,
+        words: str = "",
+        tag: str | None = None,
+        requires: Annotated[str | None, Field(description="A field that they take.", max_length=200)] = None,
+        provides: Annotated[str | None, Field(description="A field that they give.", max_length=200)] = None,
+    ) -> shapes.Catalogue:
+        """The capabilities that the caller may call: with words, those that fit, the best first."""
+        return node.catalogue(context.session, words, tag, requires, provides)
 
     @declare("system.capability", tags=["system"])
     def capability(id: Annotated[str, Field(max_length=200)], context: Context) -> shapes.CapabilityDetail:
         """One capability in full: contract, versions, load."""
         found = node.describe(context.session, id)
         if found is None:
-            raise NotFound(
-                f"no capability {id!r}", {"capability": id, "nearest": _nearest(node, context, id)}
-            )
+            raise context.door.routes.unknown(context.session.grants, id)
         return found
 
     @declare("system.modules", tags=["system"])
@@ -174,12 +197,6 @@ def _seeing(node: View) -> list[Callable[..., Any]]:
     return [health, status, catalogue, capability, modules, module_show, tree, stats, config]
 
 
-def _nearest(node: View, context: Context, id: str) -> list[str]:
-    missed = context.request(id.partition("@")[0] or "-")
-    nearest = missed.error.details.get("nearest", []) if missed.error is not None else []
-    return list(nearest)
-
-
 def _tracing(node: View) -> list[Callable[..., Any]]:
     @declare("system.trace", tags=["system"])
     def trace(
@@ -191,40 +208,116 @@ def _tracing(node: View) -> list[Callable[..., Any]]:
         return {"trace": node.trace(id)}
 
     @declare("system.traces", tags=["system"])
-    def traces(limit: Annotated[int, Field(ge=1, le=1000)] = 20) -> shapes.TraceList:
-        """The last requests, the newest first."""
-        return {"traces": node.recent(limit)}
+    def traces(
+        limit: Annotated[int, Field(ge=1, le=1000)] = 20,
+        where: Annotated[
+            str | None, Field(description="A condition in CEL over what a trace's line has.", max_length=4096)
+        ] = None,
+        capability: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        principal: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        tenant: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        door: Annotated[str | None, Field(description="A pattern.", max_length=40)] = None,
+        outcome: Annotated[
+            str | None, Field(description="`ok`, `error` for any, or an error's code.", max_length=40)
+        ] = None,
+        since: Annotated[str | None, Field(description="RFC 3339.", max_length=40)] = None,
+        until: Annotated[str | None, Field(description="RFC 3339.", max_length=40)] = None,
+        longer: Annotated[float | None, Field(description="Seconds.", ge=0)] = None,
+        shorter: Annotated[float | None, Field(description="Seconds.", ge=0)] = None,
+        text: Annotated[str | None, Field(description="What an error says.", max_length=200)] = None,
+        module: Annotated[str | None, Field(description="One that it passed.", max_length=64)] = None,
+        nested: Annotated[
+            bool, Field(description="Also what requests asked for, and the node's own.")
+        ] = False,
+    ) -> shapes.TraceList:
+        """The last requests, the newest first: those in memory, and those that are stored."""
+        asked = {
+            "where": where, "capability": capability, "principal": principal, "tenant": tenant, "door": door,
+            "outcome": outcome, "since": since, "until": until, "longer": longer, "shorter": shorter, "text": text,
+            "module": module,
+        }  # fmt: skip
+        given: Any = {key: value for key, value in asked.items() if value is not None}
+        if nested:
+            given["nested"] = True
+        return {"traces": node.recent(limit, given)}
 
-    return [trace, traces]
+    @declare("system.audit", tags=["system"])
+    def audit(
+        limit: Annotated[int, Field(ge=1, le=10_000)] = 100,
+        since: Annotated[str | None, Field(description="RFC 3339 in UTC.", max_length=40)] = None,
+        principal: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        capability: Annotated[str | None, Field(description="A pattern.", max_length=200)] = None,
+        outcome: Annotated[str | None, Field(description="`ok`, or an error's code.", max_length=40)] = None,
+        trace: Annotated[
+            str | None, Field(description="The first letters of a trace's id.", max_length=32)
+        ] = None,
+    ) -> shapes.AuditList:
+        """Audit records, the newest first: who did what, when, with what outcome."""
+        selected = {
+            "since": since,
+            "principal": principal,
+            "capability": capability,
+            "outcome": outcome,
+            "trace": trace,
+        }
+        return {"records": node.audit(limit, **selected)}  # type: ignore[typeddict-item]
+
+    return [trace, traces, audit]
 
 
 def _changing(node: View) -> list[Callable[..., Any]]:
-    @declare("system.module.enable", tags=["system"])
+    @declare("system.module.enable", tags=["system"], effects=[audit("standard")])
     def enable(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Put a disabled module back into the chain."""
         return node.change_module("enable", name, context.principal, dry_run)
 
-    @declare("system.module.disable", tags=["system"])
+    @declare("system.module.disable", tags=["system"], effects=[audit("standard")])
     def disable(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Take a module out of the chain; requests under way finish on it."""
         return node.change_module("disable", name, context.principal, dry_run)
 
-    @declare("system.module.reload", tags=["system"])
+    @declare("system.module.reload", tags=["system"], effects=[audit("standard")])
     def reload_module(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Load a module's code anew and put it in the old one's place."""
         return node.change_module("reload", name, context.principal, dry_run)
 
-    @declare("system.module.restart", tags=["system"])
+    @declare("system.module.restart", tags=["system"], effects=[audit("standard")])
     def restart(name: Name, context: Context, dry_run: DryRun = False) -> shapes.ModuleChange:
         """Start a module anew from the code it has; brings a quarantined one back."""
         return node.change_module("restart", name, context.principal, dry_run)
 
-    @declare("system.reload", tags=["system"])
+    @declare("system.capability.add", tags=["system"], effects=[audit("standard")])
+    def add_capabilities(
+        name: Annotated[
+            str,
+            Field(description="A file's absolute path, or a capability that was removed.", max_length=4096),
+        ],
+        context: Context,
+        dry_run: DryRun = False,
+    ) -> shapes.CatalogueChanged:
+        """Serve the capabilities of a file too, now and after restarts; or one that was removed again."""
+        return node.change_catalogue("add", name, context.principal, dry_run)
+
+    @declare("system.capability.remove", tags=["system"], effects=[audit("standard")])
+    def remove_capability(
+        name: Annotated[
+            str,
+            Field(
+                description="A capability (`id`, or `id@version`), or a file that was added.", max_length=4096
+            ),
+        ],
+        context: Context,
+        dry_run: DryRun = False,
+    ) -> shapes.CatalogueChanged:
+        """Serve a capability no more, now and after restarts; requests under way finish on it."""
+        return node.change_catalogue("remove", name, context.principal, dry_run)
+
+    @declare("system.reload", tags=["system"], effects=[audit("standard")])
     def reload(dry_run: DryRun = False) -> shapes.Reload:
         """Read the configuration again and put what changed in place; a faulty one changes nothing."""
         return node.reload(dry_run)
 
-    @declare("system.stop", tags=["system"])
+    @declare("system.stop", tags=["system"], effects=[audit("standard")])
     def stop(
         drain: Annotated[float | None, Field(ge=0, description="Seconds for what is in flight.")] = None,
         now: Annotated[bool, Field(description="Don't wait for what is in flight.")] = False,
@@ -233,4 +326,4 @@ def _changing(node: View) -> list[Callable[..., Any]]:
         node.begin_stop(drain, now)
         return {"draining": True}
 
-    return [enable, disable, reload_module, restart, reload, stop]
+    return [enable, disable, reload_module, restart, add_capabilities, remove_capability, reload, stop]

@@ -6,6 +6,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from packetflow.node.system.job_shapes import JobCounts
+
 
 class Finding(TypedDict):
     """Something that is not as it should be. next: what to do."""
@@ -108,13 +110,14 @@ class Status(TypedDict):
 
 
 class CatalogueRow(TypedDict):
-    """A capability in one line."""
+    """A capability in one line. conditional: whether the caller may call it depends on the payload too."""
 
     id: str
     version: str
     intent: str
     tags: list[str]
     deprecated: str | None
+    conditional: NotRequired[bool]
 
 
 class Catalogue(TypedDict):
@@ -123,19 +126,57 @@ class Catalogue(TypedDict):
     capabilities: list[CatalogueRow]
 
 
+class CacheFigures(TypedDict):
+    """The answers that a cached capability keeps. joined: requests that waited for an equal one under way. skipped: those with
+    a value of which nobody can say whether two are equal.
+    """
+
+    entries: int
+    max_entries: int
+    hits: int
+    misses: int
+    joined: int
+    skipped: int
+
+
+class PoolFigures(TypedDict):
+    """A pool. kind: greenlets, threads or processes. lingering: work in a thread that nobody waits for any more."""
+
+    kind: str
+    size: int
+    queue: int
+    running: int
+    waiting: int
+    lingering: int
+    done: int
+    refused: int
+
+
 class Load(TypedDict):
-    """How a capability is used. p50 and p99 are over the requests whose traces are kept; None if there are none."""
+    """How one version of a capability is used. rate: requests a second over the last minute; error_rate: the share of them
+    that failed by the node's or the capability's own fault. p50, p95 and p99 are over the requests whose traces are kept; None if
+    there are none.
+    """
 
     in_flight: int
     calls: int
     errors: int
+    rate: float
+    error_rate: float
     p50: float | None
+    p95: float | None
     p99: float | None
     last_error: str | None
+    cache: NotRequired[CacheFigures]
+    pool: NotRequired[PoolFigures]
 
 
 class CapabilityDetail(TypedDict):
-    """A capability in full. streams: it answers a stream; `provides` is each item's schema, and timeout an item's."""
+    """A capability in full. owner: who answers for it. health: ok, failing (most requests of the last minute failed by its own
+    fault) or full (its pool refuses more). streams: it answers a stream; `provides` is each item's schema, and timeout an item's.
+    timeout: None where a job may take as long as it takes. runs: greenlet, asyncio, threads or processes. result: of a background
+    capability, what its job comes to. authorize: what its rule asks for, beside the right.
+    """
 
     id: str
     version: str
@@ -144,14 +185,29 @@ class CapabilityDetail(TypedDict):
     description: str
     tags: list[str]
     deprecated: str | None
+    owner: str | None
+    health: str
     streams: bool
-    timeout: float
+    conditional: NotRequired[bool]
+    authorize: NotRequired[str | None]
+    timeout: float | None
+    runs: str
+    cached: bool
+    background: bool
     source: str
     requires: dict[str, Any]
     provides: dict[str, Any]
+    result: NotRequired[dict[str, Any]]
     examples: list[dict[str, Any]]
     effects: list[str]
     load: Load
+
+
+class CatalogueChanged(TypedDict):
+    """What a change of the catalogue came to, in words; dry_run: what it would."""
+
+    changed: list[str]
+    dry_run: bool
 
 
 class ModuleRow(TypedDict):
@@ -238,6 +294,64 @@ class Circuit(TypedDict):
     opened: int
 
 
+class MetricRow(TypedDict):
+    """A metric. series: of each set of labels its value, or count, sum and buckets ([bound, how many are not above it]).
+    dropped: label sets that came beyond the bound; they count under `other`.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    series: list[dict[str, Any]]
+    dropped: NotRequired[int]
+
+
+class EffectFigures(TypedDict):
+    """What effects did outside of requests: audit records written and lost, notices by channel."""
+
+    audit: dict[str, Any]
+    channels: list[dict[str, Any]]
+
+
+class TraceFigures(TypedDict):
+    """Traces that were stored, and those that could not be kept up with or written."""
+
+    stored: int
+    lost: int
+
+
+class AuditRecord(TypedDict):
+    """One audit record. event: request, intent, outcome, refused, recovered. n: its number; hash: of it and all before."""
+
+    n: int
+    time: str
+    event: str
+    hash: str
+    prev: str
+    principal: NotRequired[str]
+    tenant: NotRequired[str]
+    capability: NotRequired[str]
+    trace: NotRequired[str]
+    outcome: NotRequired[str]
+    answered: NotRequired[str]
+    rule: NotRequired[str]
+    module: NotRequired[str]
+    reason: NotRequired[str]
+    door: NotRequired[str]
+    peer: NotRequired[str]
+    parent: NotRequired[str]
+    duration: NotRequired[float]
+    payload: NotRequired[Any]
+    value: NotRequired[Any]
+    bytes: NotRequired[int]
+
+
+class AuditList(TypedDict):
+    """Audit records, the newest first."""
+
+    records: list[AuditRecord]
+
+
 class Stats(TypedDict):
     """Counts since the node's start. refused: requests that found no capability, or no room.
 
@@ -250,7 +364,12 @@ class Stats(TypedDict):
     in_flight: int
     by_capability: dict[str, CapabilityCount]
     counters: dict[str, int]
+    pools: dict[str, PoolFigures]
+    jobs: NotRequired[JobCounts]
     circuits: NotRequired[list[Circuit]]
+    metrics: NotRequired[list[MetricRow]]
+    effects: NotRequired[EffectFigures]
+    traces: NotRequired[TraceFigures]
     hub: NotRequired[Hub]
     missing: NotRequired[list[str]]
 

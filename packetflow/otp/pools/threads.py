@@ -118,7 +118,8 @@ class ThreadPool(Pool):
         if not task.abandoned:
             _do(task)
         self._finished.append(task)
-        self._collect()
+        # In the hub, as by a thread's bell: who goes on comes back there, not to this greenlet.
+        self._hub.loop.run_callback(self._collect)
 
     def _serve(self, tasks: Any, finished: deque[Task], wake: Callable[[], None]) -> None:
         # A native thread: it touches nothing of the pool, and tells the hub.

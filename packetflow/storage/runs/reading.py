@@ -10,6 +10,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from packetflow.storage.database import Database
+from packetflow.storage.outbox import SCHEMA as OUTBOX
+from packetflow.storage.outbox import Event as Outgoing
 from packetflow.storage.runs.records import Approval, Due, Entry, Event, Loaded, RunFilter, RunRow, WaitRow
 from packetflow.storage.runs.schema import RUNS
 from packetflow.storage.transaction import Transaction
@@ -52,10 +54,18 @@ MANY = 200  # runs that are read in one statement
 
 
 class SqliteReading:
-    """Runs in a database, which is asked for at each use: after a restart it may be another one."""
+    """Runs in a database, which is asked for at each use: after a restart it may be another one.
 
-    def __init__(self, database: Callable[[], Database]) -> None:
+    published: told of events that were put into the outbox together with what a run came to.
+    """
+
+    def __init__(
+        self,
+        database: Callable[[], Database],
+        published: Callable[[Sequence[Outgoing]], object] = lambda events: None,
+    ) -> None:
         self._get = database
+        self._published = published
         self._database: Database = None  # type: ignore[assignment]  # until _prepare
 
     def _write(self, work: Any) -> Any:
@@ -70,6 +80,7 @@ class SqliteReading:
         database = self._get()
         if database is not self._database:
             database.prepare(RUNS)
+            database.prepare(OUTBOX)
             self._database = database
 
     def due(self, now: float, limit: int) -> list[Due]:

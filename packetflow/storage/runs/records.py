@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from packetflow.storage.outbox import Event as Outgoing
+
 # What a run can be. The last three are its end.
 RUNNING = "running"  # under way, or about to be: picked up at the node's start
 WAITING = "waiting"  # for an event, a time or a decision
@@ -17,7 +19,7 @@ ENDED = (COMPLETED, FAILED, CANCELLED)
 STATES = (RUNNING, WAITING, FORBIDDEN, STRANDED, *ENDED)
 
 FORMAT = 1  # of what is written of a run; a node does not go on with runs of a later one
-KINDS = ("done", "failed", "fold", "undo", "wait", "since")  # of entries that this node can read
+KINDS = ("done", "failed", "fold", "undo", "wait", "since", "won")  # of entries that this node can read
 
 # What a question can become; all but the first are its end.
 OPEN = "open"
@@ -95,7 +97,13 @@ class Question(NamedTuple):
     on_timeout: str
 
 
-Change = Put | Drop | Forget | Wait | Question
+class Publish(NamedTuple):
+    """Put these into the outbox: they are published if and only if what is stored with them is."""
+
+    events: tuple[Outgoing, ...]
+
+
+Change = Put | Drop | Forget | Wait | Question | Publish
 
 
 @dataclass(frozen=True, slots=True)

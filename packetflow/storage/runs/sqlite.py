@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from packetflow.storage.outbox import put_in
 from packetflow.storage.runs.reading import APPROVAL, SqliteReading, approval_of, marks
 from packetflow.storage.runs.records import (
     FORMAT,
@@ -23,6 +24,7 @@ from packetflow.storage.runs.records import (
     Event,
     Forget,
     NewRun,
+    Publish,
     Put,
     Settled,
     Wait,
@@ -90,6 +92,12 @@ class SqliteRuns(SqliteReading):
             return
         now = _moment(changes)
         self._database.write(lambda transaction: _apply(transaction, run, changes, now))
+        self._tell(changes)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Publish):
+                self._published(change.events)
 
     def finish(
         self,
@@ -114,6 +122,7 @@ class SqliteRuns(SqliteReading):
             _withdraw(transaction, "run = ?1", (run,), now)
 
         self._write(work)
+        self._tell(changes)
 
     def park(
         self, run: int, changes: Sequence[Change], waits: int, counts: tuple[int, int], now: float
@@ -132,6 +141,7 @@ class SqliteRuns(SqliteReading):
             return True
 
         parked: bool = self._write(work)
+        self._tell(changes)
         return parked
 
     def set_state(
@@ -316,6 +326,8 @@ def _apply(transaction: Transaction, run: int, changes: Sequence[Change], now: f
                     change.scope,
                 ),
             )
+        elif isinstance(change, Publish):
+            put_in(transaction, change.events, now)
         else:
             transaction.execute(
                 "INSERT OR IGNORE INTO approvals (id, run, place, label, who, subject, opened, deadline, on_timeout, state)"

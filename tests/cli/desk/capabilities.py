@@ -114,6 +114,21 @@ def slow(seconds: float) -> float:
     return seconds
 
 
+@capability("work.report", tags=["work"], background=True, owner="the desk")
+def report(seconds: float = 0.0, message: str = "") -> dict[str, float]:
+    """Write a report, after some seconds."""
+    gevent.sleep(seconds)
+    if message:
+        raise ValueError(message)
+    return {"pages": 3.0}
+
+
+@capability("work.old", tags=["work"], deprecated="use work.echo")
+def old(value: str = "") -> str:
+    """What is not to be used any more."""
+    return value
+
+
 @capability("work.fail", tags=["work"])
 def fail(message: str = "it broke") -> str:
     """Fail."""

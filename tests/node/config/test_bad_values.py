@@ -260,6 +260,23 @@ def test_a_capability_source_is_a_path_or_a_module(project):
     assert (neither.message, neither.line) == ("neither path nor module is given", 2)
 
 
+def test_what_is_named_twice_is_told_with_both_places(project):
+    twice = the_fault(project, '[[capabilities]]\npath = "."\n[[capabilities]]\npath = "./."\n')
+    assert twice.message == '"./." is named twice, the other at config/node.toml:2:8'
+    assert (twice.line, twice.key) == (4, "capabilities[1].path")
+    folder = the_fault(project, '[catalogue]\nfolders = ["more", "b", "more/../more"]\n')
+    assert folder.message.startswith('"more/../more" is named twice, the other at')
+    assert folder.key == "catalogue.folders[2]"
+    file = the_fault(project, '[catalogue]\nfiles = ["a.py", "a.py"]\n')
+    assert (file.line, file.key) == (2, "catalogue.files[1]")
+
+
+@pytest.mark.parametrize("name", ["system.health", "system.reload@1.0.0", "job.list"])
+def test_the_nodes_own_capabilities_can_not_be_withheld(project, name):
+    fault = the_fault(project, f'[catalogue]\nwithout = ["a.b", "{name}"]\n')
+    assert (fault.message, fault.key) == (f"{name} is the node's own and stays", "catalogue.without[1]")
+
+
 def test_faults_of_an_entry_do_not_hide_those_of_another(project):
     faults = project.faults('[[modules]]\nname = "a"\nx = 1\n[[modules]]\nname = "a"\ny = 1\n[nod]\n')
     assert [(fault.line, fault.key) for fault in faults] == [

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 from packetflow import Module
 from packetflow.node.config import ConfigError, NodeConfig, check_module_config, json_schema, load_config
 from packetflow.node.config.checks import expected_of
+from packetflow.node.config.json_schema import sections_of
 from packetflow.node.config.layers import known_variables
 from packetflow.node.config.quantities import duration_text, parse_duration, parse_size, size_text
 from packetflow.node.config.reference import written_into
-from packetflow.node.config.schema import sections_of
 
 ROOT = Path(__file__).parents[3]
 

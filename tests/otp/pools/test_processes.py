@@ -53,7 +53,7 @@ def pool() -> Iterator[ProcessPool]:
     made.close()
     assert made.statistics()[1:5] == (0, 0, 0, 0)
     assert not any(alive(pid) for pid in pids)
-    assert descriptors() == before
+    assert descriptors() <= before  # fewer: those of an earlier test were given back late
 
 
 def descriptors() -> int:
@@ -226,7 +226,7 @@ def test_idle_processes_end_and_come_again() -> None:
     until(lambda: pool.processes() == [] and not any(alive(pid) for pid in pids))
     assert pool.run(work.pid) not in pids
     pool.close()
-    assert descriptors() == before
+    assert descriptors() <= before  # fewer: those of an earlier test were given back late
 
 
 # ---- giving up, dying --------------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_close_kills_what_runs_too_long_and_refuses_what_waits(tmp_path: Path) -
     pids = pool.processes()
     pool.close(timeout=0.05)
     assert not any(alive(pid) for pid in pids)
-    assert descriptors() == before
+    assert descriptors() <= before  # fewer: those of an earlier test were given back late
     assert isinstance(runs.get(), PoolClosed)
     assert isinstance(waits.get(), PoolClosed)
     assert isinstance(failure_of(pool.run, work.pid), PoolClosed)

@@ -1,0 +1,1 @@
+"""What does the effects: a backend for each kind."""

@@ -1,0 +1,1 @@
+"""Notices to people and other systems: channels with a bounded line each, webhooks and mail."""
