@@ -17,6 +17,7 @@ from packetflow.capabilities.context import Context, set_field
 from packetflow.capabilities.contract import DefinitionError
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.effects import WHENS, Effect
+from packetflow.node.interrupts import Interrupt
 from packetflow.node.outgoing import event_of
 from packetflow.node.routes import INTENT
 from packetflow.notices.channel import Channel
@@ -348,6 +349,15 @@ class RouteEffects:
                 step.run(execution)
             except Exception as failure:  # noqa: BLE001 - a backend's own fault changes no answer
                 self._effects.failed(execution.context, step.effect.name, failure)
+            except Interrupt as late:
+                # Its time was over while an effect was done: nor does that, and those behind it are done.
+                call = execution.context
+                if late.call is not call:
+                    raise
+                call.door.forget_interrupt(call)
+                if step.effect.required:
+                    self._effects.unfinished += 1
+                self._effects.failed(call, step.effect.name, late.error)
         if execution.outgoing:
             self._effects.send(execution)
 

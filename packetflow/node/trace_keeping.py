@@ -13,6 +13,7 @@ import gevent
 from gevent.lock import RLock
 from pydantic_core import from_json, to_json
 
+from packetflow.capabilities.backends.audit import shown
 from packetflow.node.trace_search import TraceSearch
 from packetflow.otp import GenServer, Task
 from packetflow.otp.clock import Clock
@@ -93,13 +94,13 @@ def row_of(traces: Traces, call: Any) -> TraceRow | None:
         data["parent"],
         data["capability"],
         str(data["version"]),
-        data["principal"],
-        data["tenant"],
+        shown(data["principal"]),
+        shown(data["tenant"]),
         data["door"],
         traces.epoch(call.stamps[0]),
         data["duration"],
         data["outcome"],
-        None if error is None else str(error.get("message", "")),
+        None if error is None else shown(str(error.get("message", ""))),
         to_json(body, fallback=str, inf_nan_mode="strings"),
     )
 

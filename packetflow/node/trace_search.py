@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -11,6 +12,7 @@ from packetflow.capabilities.cel.sql import as_sql
 from packetflow.capabilities.conditions import Condition, ConditionError, ConditionFailed
 from packetflow.wire.errors import ValidationFailed
 
+PATTERN = re.compile(r"[*?\[]")
 #: What a condition may name, and what that is in the database.
 NAMES = {
     name: name
@@ -22,7 +24,8 @@ NAMES = {
 
 class TraceFilter(TypedDict, total=False):
     """where: a condition in CEL over NAMES. capability, principal: patterns. outcome: `ok`, `error` (any), or an error's code.
-    since, until: RFC 3339. longer, shorter: seconds. text: what the error's words hold. nested: also requests that requests made.
+    since, until: RFC 3339. longer, shorter: seconds. text: what the error's words hold. module: one that it passed. nested: also
+    requests that requests made.
     """
 
     where: str
@@ -36,6 +39,7 @@ class TraceFilter(TypedDict, total=False):
     longer: float
     shorter: float
     text: str
+    module: str
     nested: bool
 
 
@@ -64,15 +68,24 @@ class TraceSearch:
         self.parameters = tuple(value for part in parts for value in part.parameters)
 
     def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether a trace is one of those. row: by NAMES; started: seconds since the epoch."""
+        """Whether a trace is one of those. row: by NAMES; started: seconds since the epoch; modules: names of those it passed."""
         return all(part.holds(row) for part in self._parts)
 
 
 def _part(key: str, value: Any) -> _Part:
     match key:
+        case "capability" | "principal" | "tenant" | "door" if not PATTERN.search(value):
+            return _Part(f"{key} = ?", (value,), lambda row: bool(row[key] == value))  # by the index
         case "capability" | "principal" | "tenant" | "door":
             return _Part(
                 f"{key} GLOB ?", (value.replace("[!", "[^"),), lambda row: fnmatchcase(str(row[key]), value)
+            )
+        case "module":
+            return _Part(
+                "EXISTS (SELECT 1 FROM json_each(CAST(body AS TEXT), '$.spans') AS span"
+                " WHERE span.value ->> 'where' = ? AND span.value ->> 'priority' IS NOT NULL)",
+                (value,),
+                lambda row: value in row["modules"],
             )
         case "outcome" if value == "error":
             return _Part("outcome != 'ok'", (), lambda row: bool(row["outcome"] != "ok"))

@@ -95,7 +95,18 @@ class _Connection(smtplib.SMTP):
 
     def __init__(self, host: str, port: int, timeout: float, secure: bool) -> None:
         self._secure = secure
-        super().__init__(host, port, timeout=timeout, local_hostname="packetflow")
+        try:
+            super().__init__(host, port, timeout=timeout, local_hostname="packetflow")
+        except BaseException:  # it is ended while it waits for the greeting, too
+            self.close()
+            raise
+
+    def __exit__(self, *failed: Any) -> None:
+        """Take leave; where something went wrong there is nobody to wait for."""
+        if failed[0] is None:
+            super().__exit__(*failed)
+        else:
+            self.close()
 
     def _get_socket(self, host: str, port: int, timeout: float) -> Any:
         found: Any = gevent.socket.create_connection((host, port), timeout)

@@ -112,7 +112,7 @@ def test_what_the_reader_refuses_the_schema_does_too(plan: Any) -> None:
     ],
 )
 def test_and_so_it_is_around_the_plan(change: dict[str, Any]) -> None:
-    good = {"id": "test.plan", "intent": "x", "plan": "a.b"}
+    good = {"id": "test.plan", "intent": "x", "plan": "a.b", "durable": True}
     assert is_read(good)
     assert valid(good, SCHEMA, SCHEMA)
     assert not is_read({**good, **change})

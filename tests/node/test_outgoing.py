@@ -257,6 +257,33 @@ def test_effects_of_a_stream_are_done_at_its_end(tmp_path: Path) -> None:
         assert labelled["series"] == [{"labels": {"why": "execution_failed"}, "value": 1.0}]
 
 
+def test_effects_of_a_background_capability_are_its_jobs(tmp_path: Path) -> None:
+    gate = Event()
+
+    @capability("a.long", background=True, effects=[counter("done"), emit("a.done", "payload.n")])
+    def long(n: int) -> int:
+        """Long."""
+        gate.wait()
+        return n
+
+    got: list[Any] = []
+    with Node(config(tmp_path), capabilities=[long], log_stream=io.StringIO()) as node:
+        node.events.subscribe("test", "a.*", lambda event: got.append(event.payload))
+        assert "job" in node.call("a.long", {"n": 5})
+        assert node.stats()["counters"].get("done", 0) == 0
+        gate.set()
+        until(lambda: got == [5])
+        assert node.stats()["counters"] == {"done": 1}
+
+
+def test_notices_of_a_channel_that_is_gone_are_told(tmp_path: Path) -> None:
+    with Node(config(tmp_path), capabilities=[place], log_stream=io.StringIO()) as node:
+        node.call("order.place", {"card": "1"})
+    with Node(config(tmp_path, name="other"), log_stream=io.StringIO()) as node:
+        [finding] = node.health()["findings"]
+        assert finding["what"].startswith("1 notices wait for channel ops")
+
+
 PROGRAM = """
 import os, sys
 from packetflow import Node, capability, emit

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packetflow import Context, Node, capability
+from packetflow import Context, Module, Node, Request, capability
 from packetflow.node.config import NodeConfig
 from packetflow.node.trace_keeping import GROUP
 from packetflow.node.trace_search import NAMES, TraceSearch
@@ -198,6 +198,55 @@ def test_sql_selects_what_the_condition_selects(text: str, rows: list[TraceRow])
     }
     assert found == {row.id for row in kept if search.holds(row._asdict())}
     connection.close()
+
+
+class Passed(Module):
+    """Is passed."""
+
+    def handle_request(self, request: Request, context: Context) -> None: ...
+
+
+def test_a_module_that_was_passed_is_found_in_memory_and_in_the_database(tmp_path: Path) -> None:
+    def again() -> Node:
+        return Node(
+            config(tmp_path), capabilities=[check], modules=[("gate", Passed)], log_stream=io.StringIO()
+        ).start()
+
+    node = again()
+    node.call("order.check", {"n": 1})
+    assert len(node.recent(10, {"module": "gate"})) == 1
+    assert node.recent(10, {"module": "order.check@1.0.0"}) == []
+    node.stop()
+    node = again()
+    try:
+        assert len(node.recent(10, {"module": "gate"})) == 1
+        assert node.recent(10, {"module": "other"}) == []
+    finally:
+        node.stop()
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"principal": "ana"}, "traces_by_principal"),
+        ({"capability": "order.place"}, "traces_by_capability"),
+        ({"since": "2026-01-31T12:00:00Z"}, "traces_by_time"),
+        (
+            {"where": "principal == 'ana' && started > timestamp('2026-01-31T12:00:00Z')"},
+            "traces_by_principal",
+        ),
+        ({}, "traces_by_time"),
+    ],
+)
+def test_what_is_often_asked_goes_by_an_index(tmp_path: Path, asked: Any, index: str) -> None:
+    search = TraceSearch(asked)
+    with Database(tmp_path / "node.db") as database:
+        StoredTraces(database).put([row(1, 1.0)])
+        statement = (
+            f"EXPLAIN QUERY PLAN SELECT id FROM traces WHERE {search.sql} ORDER BY started DESC LIMIT 20"
+        )
+        plan = " ".join(str(line[-1]) for line in database.read(statement, search.parameters))
+    assert index in plan, plan
 
 
 def row(number: int, started: float) -> TraceRow:

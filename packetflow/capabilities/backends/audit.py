@@ -13,6 +13,7 @@ from packetflow.otp.clock import Clock
 from packetflow.telemetry.masking import Mask
 from packetflow.wire.errors import RequestError
 
+LONGEST_NAME = 500  # characters of a principal or tenant that a record shows
 LEVELS = ("minimal", "standard", "comprehensive")
 
 
@@ -112,13 +113,19 @@ def who(event: str, context: Context, clock: Clock) -> dict[str, Any]:
     record: dict[str, Any] = {
         "time": clock.utc().isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "event": event,
-        "principal": context.principal,
+        "principal": shown(context.principal),
         "capability": f"{context.capability}@{context.version}" if context.version else context.capability,
         "trace": context.id,
     }
     if context.tenant:
-        record["tenant"] = context.tenant
+        record["tenant"] = shown(context.tenant)
     return record
+
+
+def shown(name: str) -> str:
+    """A name that somebody else chose, as it can be written: cut where it is long, and without what no text can hold."""
+    text = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}... ({len(name)} characters)"
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def refusal_of(context: Context, error: RequestError, clock: Clock) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Interpreter:
 
     def whole(self, body: Node) -> Operation:
         """The plan: what was done and says how is undone where it fails."""
-        return self._undoing(self.compile(body, "", "", True), "", "plan", 1)
+        return self.undoing(self.compile(body, "", "", True), "!", "plan")
 
     def compile(self, node: Node, path: str, static: str, tail: bool) -> Operation:
         """One node. path: its place behind the prefix that it is run with. static: in the plan. tail: nothing comes after it."""
@@ -87,7 +87,7 @@ class Interpreter:
                 raise error_from_dict(entry.body)
             put(scope, entry.body, outputs)
             if undoable:
-                strand.undos.append(Undo(place, dict(scope)))
+                strand.undos.append(Undo(place, dict(scope), strand.attempts))
             return entry.body
 
         def ask(strand: Strand, scope: Scope, place: str) -> Entry:
@@ -134,26 +134,33 @@ class Interpreter:
             for number in range(len(node.steps))
         ]
 
+        patience = node.attempts if isinstance(node, Saga) else None
+
         def run(strand: Strand, scope: Scope, prefix: str) -> Any:
+            attempts = strand.attempts
+            if patience is not None:
+                strand.attempts = patience
             value = None
-            for step in steps:
-                value = step(strand, scope, prefix)
+            try:
+                for step in steps:
+                    value = step(strand, scope, prefix)
+            finally:
+                strand.attempts = attempts
             return value
 
-        attempts = node.attempts if isinstance(node, Saga) else 1
-        return self._undoing(run, path, node.label, attempts)
+        return self.undoing(run, path + "!", node.label)
 
-    def _undoing(self, inner: Operation, path: str, label: str, attempts: int) -> Operation:
-        """Undoes what was done inside when it fails."""
+    def undoing(self, inner: Operation, path: str, label: str) -> Operation:
+        """Undoes what was done inside when it fails. path: of where it is written down that it goes back."""
 
         def run(strand: Strand, scope: Scope, prefix: str) -> Any:
             journal = strand.run.journal
-            place = f"{prefix}{path}!"
+            place = prefix + path
             begun = journal.find(place)
             if begun is not None:  # it was going back when the run was left
                 undos = [Undo(*one) for one in begun.body["undos"]]
                 error: BaseException = error_from_dict(begun.body["error"])
-                raise self._undo(strand.run, undos, error, attempts)
+                raise self.undo(strand, undos, error)
             mark = strand.mark()
             try:
                 return inner(strand, scope, prefix)
@@ -165,34 +172,42 @@ class Interpreter:
                 if undos:
                     told = end if isinstance(end, RequestError) else Internal(f"{type(end).__name__}: {end}")
                     journal.record(place, "undo", label, {"error": told.as_dict(), "undos": undos})
-                raise self._undo(strand.run, undos, end, attempts) from None
+                raise self.undo(strand, undos, end) from None
 
         return run
 
-    def _undo(self, run: Run, undos: list[Undo], error: BaseException, attempts: int) -> BaseException:
+    def undo(self, strand: Strand, undos: list[Undo], error: BaseException) -> BaseException:
         """Undo, the last first; the error, which names what could not be undone. Nothing that ended the steps stops this."""
-        strand = Strand(run)
-        failed = []
-        for undo in reversed(undos):
-            operation, label = self._undo_steps[OCCURRENCE.sub("", undo.place)]
-            pause = UNDO_PAUSE
-            for attempt in range(1, attempts + 1):
-                if run.draining:
-                    raise Parked
-                place = f"{undo.place}/compensate({attempt})"
-                try:
-                    operation(strand, Scope(undo.scope), place)
-                    break
-                except RequestError as again:
-                    if attempt == attempts:
-                        failed.append(label)
-                        self.not_undone(run, undo, again)
-                        break
-                    hold(strand, f"{place}/delay", f"undo {label}", pause)
-                    pause = min(2 * pause, UNDO_MOST)
+        went_back, strand.goes_back = strand.goes_back, True
+        try:
+            failed = [label for undo in reversed(undos) if (label := self._undo_one(strand.run, undo))]
+        finally:
+            strand.goes_back = went_back
         if failed and isinstance(error, RequestError):
-            error.details = {**error.details, NOT_UNDONE: failed}
+            error.details = {**error.details, NOT_UNDONE: [*error.details.get(NOT_UNDONE, ()), *failed]}
         return error
+
+    def _undo_one(self, run: Run, undo: Undo) -> str:
+        """Undo a step; its label if that can't be, else nothing."""
+        strand = Strand(run)
+        operation, label = self._undo_steps[OCCURRENCE.sub("", undo.place).lstrip("/")]
+        run.was_undone(undo.place)
+        pause = UNDO_PAUSE
+        for attempt in range(1, undo.attempts + 1):
+            if run.draining:
+                raise Parked
+            place = f"{undo.place}/compensate({attempt})"
+            try:
+                operation(strand, Scope(undo.scope), place)
+            except RequestError as again:
+                if attempt == undo.attempts:
+                    self.not_undone(run, undo, again)
+                    return label
+            else:
+                return ""
+            hold(strand, f"{place}/delay", f"undo {label}", pause)
+            pause = min(2 * pause, UNDO_MOST)
+        raise AssertionError("a compensation has at least one attempt")
 
     def branch(self, node: Branch, path: str, static: str, tail: bool) -> Operation:
         """The first case that holds."""
@@ -229,10 +244,11 @@ class Interpreter:
                 value = body(strand, scope, at + "/")
                 told = {"value": value, "put": scope.put, "undos": strand.undos[mark:]}
                 told["over"] = breaks is not None and breaks(scope)
-                journal.fold(at, label, told)
+                strand.run.fold(at, label, told)
                 scope.put = {**outer, **scope.put}
                 return value, told["over"]
             scope.update(entry.body["put"])
+            strand.run.recall(entry.body)
             strand.undos.extend(Undo(*one) for one in entry.body["undos"])
             return entry.body["value"], entry.body["over"]
 
@@ -268,7 +284,7 @@ class Interpreter:
 
     def retry(self, node: Retry, path: str, static: str, tail: bool) -> Operation:
         """See Retry. A failed attempt is one entry."""
-        body = self.each(node, "body", static)
+        body = self.undoing(self.each(node, "body", static), "!", node.label)
         fallback = None if node.fallback is None else self.below(node, "fallback", path, static, tail)
         again = None if node.retry_when is None else condition(node.retry_when, static)
 
@@ -287,11 +303,12 @@ class Interpreter:
                 known = journal.find(at)
                 if known is None:
                     own = Scope(scope)
-                    mark = strand.mark()
                     try:
                         value = body(strand, own, at + "/")
                     except RequestError as failure:
                         strand.check()
+                        if NOT_UNDONE in failure.details:
+                            raise
                         if attempt == node.attempts or not may_pass(failure, attempt):
                             if fallback is None:
                                 raise
@@ -301,7 +318,7 @@ class Interpreter:
                             min(delay, node.maximum) * (1.0 - node.jitter * chance),
                             failure.retry_after or 0.0,
                         )
-                        journal.fold(at, node.label, {"wait": wait, "undos": strand.undos[mark:]})
+                        strand.run.fold(at, node.label, {"wait": wait})
                         journal.flush()
                         strand.run.retries += 1
                     else:
@@ -309,7 +326,7 @@ class Interpreter:
                         return value
                 else:
                     wait = known.body["wait"]
-                    strand.undos.extend(Undo(*one) for one in known.body["undos"])
+                    strand.run.recall(known.body)
                 hold(strand, f"{at}/delay", node.label, wait)
                 delay *= node.factor
             assert fallback is not None, "without one the last error was raised"

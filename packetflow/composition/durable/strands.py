@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import gevent
@@ -67,6 +67,7 @@ class Run:
         "requests",
         "retries",
         "steps",
+        "undone",
     )
 
     def __init__(self, id: str, requests: Requests, engine: Engine, journal: Journal) -> None:
@@ -74,7 +75,10 @@ class Run:
         self.requests = requests
         self.engine = engine
         self.journal = journal
-        self.lingering: list[gevent.Greenlet[..., None]] = []
+        self.lingering: list[Child] = []
+        self.undone: dict[
+            str, set[str]
+        ] = {}  # by what its key is made of: the places of a step that was undone
         self.gatherings: list[Gathering] = []
         self.steps = self.retries = 0
         self.draining = False  # the run is to park wherever it can
@@ -85,8 +89,32 @@ class Run:
         return self.engine.clock
 
     def key(self, place: str) -> str:
-        """The idempotency key of a step: the same whenever it is run again, by a retry too."""
-        return f"{self.id}/{ATTEMPT.sub('', place) if '(' in place else place}"
+        """The idempotency key of a step: the same whenever it is run again, by a retry too.
+
+        Another one after it was undone: then it is to happen once more. And each undoing has its own.
+        """
+        if "(" not in place:
+            return f"{self.id}/{place}"
+        undone, undoes, attempt = place.partition("/compensate(")
+        if undoes:
+            return f"{self.id}/{undone}/compensate{ATTEMPT.sub('', '(' + attempt)}"
+        base = ATTEMPT.sub("", place)
+        again = len(self.undone.get(base, ()))
+        return f"{self.id}/{base}~{again}" if again else f"{self.id}/{base}"
+
+    def was_undone(self, place: str) -> None:
+        """A step was undone, or that was tried."""
+        self.undone.setdefault(ATTEMPT.sub("", place), set()).add(place)
+
+    def fold(self, place: str, label: str, body: dict[str, Any]) -> None:
+        """As `Journal.fold`; what was undone below the place is not forgotten with the rest."""
+        undone = [one for places in self.undone.values() for one in places if within(one, place)]
+        self.journal.fold(place, label, {**body, "undone": undone} if undone else body)
+
+    def recall(self, body: Mapping[str, Any]) -> None:
+        """What `fold` did not forget."""
+        for place in body.get("undone", ()):
+            self.was_undone(place)
 
     def wake(self, place: str) -> None:
         """What `place` waited for has come: its strand goes on, if one of the living ones had it."""
@@ -100,30 +128,41 @@ class Run:
             reap(lingering)
 
 
-def reap(greenlets: list[gevent.Greenlet[..., None]]) -> None:
-    """Wait for greenlets that were told to stop, SHUTDOWN seconds at most, then kill them."""
+def reap(children: list[Child]) -> None:
+    """Wait for strands that were told to stop, SHUTDOWN seconds at most, then kill them; for those that go back, to their end."""
+    running = [(child.strand, child.greenlet) for child in children if child.greenlet is not None]
     try:
-        gevent.joinall(greenlets, timeout=SHUTDOWN)
+        gevent.joinall([greenlet for _, greenlet in running], timeout=SHUTDOWN)
     finally:
-        left = [one for one in greenlets if not one.dead]
+        left = [greenlet for strand, greenlet in running if not greenlet.dead and not strand.goes_back]
         if left:
             gevent.killall(left, block=False)
+    gevent.joinall([greenlet for strand, greenlet in running if strand.goes_back])
 
 
 class Undo(NamedTuple):
-    """A finished step that says how it is undone. scope: as it was when the step had ended. place: the step's."""
+    """A finished step that says how it is undone.
+
+    place: the step's. scope: as it was when the step had ended. attempts: how often that is tried.
+    """
 
     place: str
     scope: dict[str, Any]
+    attempts: int = 1
 
 
 class Strand:
-    """What runs steps one after the other. deadline: monotonic seconds, None for the run's own alone."""
+    """What runs steps one after the other. deadline: monotonic seconds, None for the run's own alone.
 
-    __slots__ = ("_bell", "deadline", "greenlet", "run", "stopped", "undos")
+    attempts: how often the undoing of what is done now is tried. goes_back: it undoes, and nothing stops that.
+    """
 
-    def __init__(self, run: Run, deadline: float | None = None) -> None:
+    __slots__ = ("_bell", "attempts", "deadline", "goes_back", "greenlet", "run", "stopped", "undos")
+
+    def __init__(self, run: Run, deadline: float | None = None, attempts: int = 1) -> None:
         self.run = run
+        self.attempts = attempts
+        self.goes_back = False
         self.deadline = deadline
         self.stopped: BaseException | None = None
         self.greenlet: greenlet | None = None
@@ -141,7 +180,7 @@ class Strand:
         self.stopped = error
         if self._bell is not None:
             self._bell.set()
-        elif self.greenlet is not None and not isinstance(error, Parked):
+        elif self.greenlet is not None and not self.goes_back and not isinstance(error, Parked):
             given = error if isinstance(error, RequestError) else Cancelled("the run stops here")
             self.run.requests.cancel(self.greenlet, given)
 
@@ -268,7 +307,7 @@ class Gathering:
 
     def begin(self, index: int, operation: Operation, scope: Scope, prefix: str, root: str = "") -> None:
         """Begin a strand. root: the place of what it runs, where the run is durable."""
-        strand = Strand(self._strand.run, self._deadline)
+        strand = Strand(self._strand.run, self._deadline, self._strand.attempts)
         self._go(Child(index, operation, strand, scope, prefix, root))
 
     def _go(self, child: Child) -> None:
@@ -361,14 +400,12 @@ class Gathering:
 
     def stop(self, error: BaseException, wait: bool = False) -> None:
         """Stop those that still run. wait: until they have ended; else the run's end waits for them."""
-        left = []
-        for child in list(self._living.values()):
-            if child.greenlet is not None:
-                left.append(child.greenlet)
+        left = list(self._living.values())
+        for child in left:
             child.strand.stop(error)
         if wait:
             reap(left)
             while self._ended:
                 self._take_undos(self._ended.popleft())
         else:
-            self._strand.run.lingering.extend(one for one in left if not one.dead)
+            self._strand.run.lingering.extend(left)

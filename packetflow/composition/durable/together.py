@@ -11,21 +11,25 @@ from packetflow.composition.durable.outcomes import Parked
 from packetflow.composition.durable.scopes import Scope
 from packetflow.composition.durable.strands import Child, Gathering, Operation, Strand, Undo
 from packetflow.composition.engine import collection, evaluated, put
+from packetflow.composition.flow import NOT_UNDONE
 from packetflow.composition.nodes import Hedge, MapReduce, Node, Parallel, Race
-from packetflow.composition.together import fields_of, reduced
+from packetflow.composition.together import LOST, fields_of, reduced
 from packetflow.storage.runs.records import Entry, Wait
-from packetflow.wire.errors import RequestError, Timeout, TooLarge, error_from_dict
+from packetflow.wire.errors import Cancelled, RequestError, Timeout, TooLarge, error_from_dict
 
 
 def parallel(interpreter: Interpreter, node: Parallel, path: str, static: str, tail: bool) -> Operation:
     """See Parallel. Its time goes on while the run is not in memory."""
-    branches = [
-        (interpreter.below(node, str(number), path, static), join(path, str(number)))
-        for number in range(len(node.steps))
-    ]
+    stops = node.partial_failure == "fail"
+
+    def branch(number: str, label: str) -> tuple[Operation, str]:
+        one, at = interpreter.below(node, number, path, static), join(path, number)
+        # Where nothing else fails with it, what it did is undone at once.
+        return one if stops else interpreter.undoing(one, at + "!alone", label), at
+
+    branches = [branch(str(number), step.label) for number, step in enumerate(node.steps)]
     labels = [step.label for step in node.steps]
     limit = min(node.limit or len(branches), len(branches))
-    stops = node.partial_failure == "fail"
 
     def run(strand: Strand, scope: Scope, prefix: str) -> Any:
         place = prefix + path
@@ -44,7 +48,7 @@ def parallel(interpreter: Interpreter, node: Parallel, path: str, static: str, t
         value = combined(scope, ended)
         mine, scope.put = scope.put, {**outer, **scope.put}
         if node.timeout is not None:  # what has ended in time stays so
-            strand.run.journal.fold(place, node.label, told(value, mine, strand, mark))
+            strand.run.fold(place, node.label, told(value, mine, strand.undos[mark:]))
         return value
 
     def gathered(strand: Strand, prefix: str, place: str, begun: list[Scope]) -> dict[int, Child]:
@@ -127,7 +131,7 @@ def race(interpreter: Interpreter, node: Race, path: str, static: str, tail: boo
 
     def run(strand: Strand, scope: Scope, prefix: str) -> Any:
         place = prefix + path
-        known = strand.run.journal.find(place)
+        known = won_before(interpreter, strand, place, node.label)
         if known is not None:
             return recalled(known, strand, scope)
         mark = strand.mark()
@@ -135,7 +139,8 @@ def race(interpreter: Interpreter, node: Race, path: str, static: str, tail: boo
             for index, (operation, below) in enumerate(branches):
                 gathering.begin(index, operation, Scope(scope), prefix, prefix + below)
             winner = first_good(gathering, len(branches))
-        return won(strand, scope, winner, place, node.label, mark)
+            gathering.stop(Cancelled(LOST), wait=True)
+        return won(interpreter, strand, scope, winner, place, node.label, mark)
 
     return run
 
@@ -146,7 +151,7 @@ def hedge(interpreter: Interpreter, node: Hedge, path: str, static: str, tail: b
 
     def run(strand: Strand, scope: Scope, prefix: str) -> Any:
         place = prefix + path
-        known = strand.run.journal.find(place)
+        known = won_before(interpreter, strand, place, node.label)
         if known is not None:
             return recalled(known, strand, scope)
         mark = strand.mark()
@@ -171,7 +176,8 @@ def hedge(interpreter: Interpreter, node: Hedge, path: str, static: str, tail: b
                     errors[child.index] = child.error
                     if len(errors) == node.attempts:
                         raise errors[0]
-        return won(strand, scope, winner, place, node.label, mark)
+            gathering.stop(Cancelled(LOST), wait=True)
+        return won(interpreter, strand, scope, winner, place, node.label, mark)
 
     return run
 
@@ -191,18 +197,40 @@ def first_good(gathering: Gathering, count: int) -> Child:
             raise errors[0]
 
 
-def won(strand: Strand, scope: Scope, winner: Child, place: str, label: str, mark: int) -> Any:
-    """The winner's value, for good: what the others had begun is forgotten."""
-    journal = strand.run.journal
-    journal.fold(place, label, told(winner.value, winner.scope.put, strand, mark))
-    journal.flush()
+def won(
+    interpreter: Interpreter, strand: Strand, scope: Scope, winner: Child, place: str, label: str, mark: int
+) -> Any:
+    """The winner's value, for good: what the others had begun is forgotten, and what they did is undone."""
+    mine = winner.strand.undos
+    lost = [undo for undo in strand.undos[mark:] if undo not in mine]
+    body = told(winner.value, winner.scope.put, mine)
+    strand.undos[mark:] = mine
+    if lost:
+        strand.run.journal.record(place + "!won", "won", label, {**body, "lost": lost})
+        known = won_before(interpreter, strand, place, label)
+        assert known is not None, "it was just written"
+    else:
+        strand.run.fold(place, label, body)
+        strand.run.journal.flush()
     scope.update(winner.scope.put)
     return winner.value
 
 
-def told(value: Any, names: dict[str, Any], strand: Strand, mark: int) -> dict[str, Any]:
+def won_before(interpreter: Interpreter, strand: Strand, place: str, label: str) -> Entry | None:
+    """What a race came to, with nothing left to be undone of those who lost; None while it is open."""
+    journal = strand.run.journal
+    decided = journal.find(place + "!won")
+    if decided is not None:
+        body = dict(decided.body)
+        interpreter.undo(strand, [Undo(*one) for one in body.pop("lost")], Cancelled(LOST))
+        strand.run.fold(place, label, body)
+        journal.flush()
+    return journal.find(place)
+
+
+def told(value: Any, names: dict[str, Any], undos: list[Undo]) -> dict[str, Any]:
     """What stands for all that was inside a place."""
-    return {"value": value, "put": names, "undos": strand.undos[mark:]}
+    return {"value": value, "put": names, "undos": undos}
 
 
 def recalled(entry: Entry, strand: Strand, scope: Scope) -> Any:
@@ -210,6 +238,7 @@ def recalled(entry: Entry, strand: Strand, scope: Scope) -> Any:
     if entry.kind == "failed":
         raise error_from_dict(entry.body)
     scope.update(entry.body["put"])
+    strand.run.recall(entry.body)
     strand.undos.extend(Undo(*one) for one in entry.body["undos"])
     return entry.body["value"]
 
@@ -235,7 +264,7 @@ def map_reduce(interpreter: Interpreter, node: MapReduce, path: str, static: str
                 )
             values = mapped(strand, scope, items, place)
             value = together(strand, scope, items, values, place)
-            journal.fold(place, node.label, told(value, {"result": value}, strand, mark))
+            strand.run.fold(place, node.label, told(value, {"result": value}, strand.undos[mark:]))
         else:
             value = recalled(known, strand, scope)
         scope["result"] = value
@@ -292,19 +321,24 @@ def map_reduce(interpreter: Interpreter, node: MapReduce, path: str, static: str
             return found
         for attempt in range(1, node.attempts + 1):
             mark = strand.mark()
-            try:
-                values = [
-                    each(strand, Scope({**scope, node.item: item}), f"{at}({attempt})[{number}]/")
+
+            def once(own: Strand, names: Scope, prefix: str) -> list[Any]:
+                return [
+                    each(own, Scope({**names, node.item: item}), f"{prefix}[{number}]/")
                     for number, item in enumerate(part)
                 ]
-            except RequestError:
+
+            try:
+                values: list[Any] = interpreter.undoing(once, "!", node.label)(
+                    strand, scope, f"{at}({attempt})"
+                )
+            except RequestError as error:
                 strand.check()
-                if attempt == node.attempts:
+                if attempt == node.attempts or NOT_UNDONE in error.details:
                     raise
-                del strand.undos[mark:]
                 strand.run.retries += 1
                 continue
-            journal.fold(at, node.label, told(values, {}, strand, mark))
+            strand.run.fold(at, node.label, told(values, {}, strand.undos[mark:]))
             return values
         raise AssertionError("a chunk has at least one attempt")
 
