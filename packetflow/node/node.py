@@ -14,7 +14,7 @@ from gevent.event import Event
 from packetflow.capabilities.backends.backend import EffectBackend
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
-from packetflow.capabilities.context import Context
+from packetflow.capabilities.context import Context, asking
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
@@ -59,7 +59,7 @@ from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
 from packetflow.wire.errors import Cancelled, Unavailable
 from packetflow.wire.stream import Progress
-from packetflow.wire.values import Metadata, Response
+from packetflow.wire.values import Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
 SETTLE_LAST = 0.5  # the same, where it takes long
@@ -377,7 +377,7 @@ class Node(Overview):
         """
         self._home.check()
         self.door.outside.check_wait()
-        metadata = Metadata(timeout=timeout, progress=progress)
+        metadata = asking(capability, timeout, progress)
         return self.door.request(capability, payload, session or self.session(), metadata, intent)
 
     def call(self, capability: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Any:

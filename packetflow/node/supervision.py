@@ -79,6 +79,7 @@ def start_tree(node: Node) -> Ref:
         node.prune_traces,
         node.clock,
         node.log,
+        node.config.traces.rule,
         id="traces",
         shutdown=timeouts.shutdown,
     )

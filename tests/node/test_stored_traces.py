@@ -279,6 +279,20 @@ def test_a_node_forgets_at_its_start_what_is_too_many(tmp_path: Path) -> None:
         node.stop()
 
 
+def test_a_rule_says_which_are_stored(tmp_path: Path) -> None:
+    node = begun(tmp_path, rule='outcome != "ok" || principal == "ana"')
+    for who in ("ana", "bo"):
+        for n in (1, -1):
+            node.request("order.place", {"n": n}, session=node.session(who))
+    node.stop()
+    node = begun(tmp_path)
+    kept = sorted((row["principal"], row["outcome"]) for row in node.recent(10))
+    node.stop()
+    assert kept == [("ana", "conflict"), ("ana", "ok"), ("bo", "conflict")]
+    with pytest.raises(ValueError, match="nearest outcome"):
+        config(tmp_path, rule="outcom == 'ok'")
+
+
 def test_memory_is_bounded_where_the_disk_can_not_keep_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
