@@ -96,6 +96,10 @@ class Changes:
 
         What changes while the listener is busy is told as one change afterwards.
         """
+        if not callable(listener) and not isinstance(listener, Ref):
+            raise TypeError(
+                f"listener {listener!r}; expected a function of one CatalogueChange, or the ref of an actor"
+            )
         return Subscription(listener, self._subscriptions, self._log)
 
     def publish(self, before: Catalogue, after: Catalogue) -> None:

@@ -175,7 +175,7 @@ class Context(Call):
         The value of a streaming capability is a Stream, which ends with this request at the latest. progress: told how far
         the request is; it must not block. From any thread. Raises RuntimeError in a coroutine: see `request_async`.
         """
-        door, metadata = self.door, Metadata(timeout=timeout, progress=progress)
+        door, metadata = self.door, asking(capability, timeout, progress)
         outside = door.outside
         response: Response
         if get_ident() != outside.thread:
@@ -209,7 +209,7 @@ class Context(Call):
 
         The items of a stream are taken by `async for`.
         """
-        metadata = Metadata(timeout=timeout, progress=progress)
+        metadata = asking(capability, timeout, progress)
         response: Response = await self.door.outside.awaited(self, capability, payload, metadata)
         return response
 
@@ -236,6 +236,18 @@ class Context(Call):
 
     def __repr__(self) -> str:
         return f"<Context {self.id[:8]} {self.route.id} for {self.session.principal}>"
+
+
+def asking(capability: str, timeout: float | None, progress: Callable[[Progress], None] | None) -> Metadata:
+    """What code says beside the payload of a request that it makes. Raises TypeError, ValueError for what can be none."""
+    if not isinstance(capability, str):
+        raise TypeError(f"capability {capability!r}; expected an id, such as 'ticket.open'")
+    if timeout is not None:
+        if not isinstance(timeout, int | float):
+            raise TypeError(f"timeout {timeout!r}; expected seconds, or None")
+        if timeout != timeout:
+            raise ValueError("timeout nan; expected seconds, or None")
+    return Metadata(timeout, None, None, None, progress)
 
 
 set_field = object.__setattr__  # how the door writes to a Context, on the ways that are seldom taken

@@ -74,6 +74,10 @@ class Contract:
                     f"{where}: parameter {name!r} is {parameter.kind.description};"
                     " a capability is called by name, so expected a plain or keyword-only parameter"
                 )
+            if name not in hints and name in ("self", "cls"):
+                raise DefinitionError(
+                    f"{where}: it is a method, whose {name!r} no caller gives; expected a plain function"
+                )
             if name not in hints:
                 raise DefinitionError(
                     f"{where}: parameter {name!r} has no type; expected an annotation, such as {name}: str"

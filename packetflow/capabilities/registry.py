@@ -14,6 +14,7 @@ from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.groups import CapabilitySource, Group
 from packetflow.capabilities.surroundings import Surroundings
 from packetflow.otp import GenServer, at_death
+from packetflow.wire.ids import OWN
 
 RETIREMENT = 2.0  # seconds that a stop waits for what is being retired
 
@@ -309,6 +310,8 @@ class CapabilityRegistry(GenServer):
         return [f"{one.id}@{one.version}" for one in definitions]
 
     def _unregister(self, id: str) -> int:
+        if isinstance(id, str) and id.startswith(OWN):
+            raise DefinitionError(f"{id} is the node's own and stays")
         parted = [(group, group.part_with(id)) for group in self._groups]
         gone = [part for _, part in parted if part is not None]
         if not gone:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from packetflow.capabilities.catalogue import Catalogue
 from packetflow.node.config.schema import CatalogueSection
-from packetflow.telemetry.traces import OWN
 from packetflow.wire.errors import Conflict, NotFound, Rejected, ValidationFailed
+from packetflow.wire.ids import OWN
 
 FILES, WITHOUT = "catalogue.files", "catalogue.without"
 

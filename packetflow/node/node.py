@@ -14,6 +14,7 @@ from gevent.event import Event
 from packetflow.capabilities.backends.backend import EffectBackend
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
+from packetflow.capabilities.context import Context, asking
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
@@ -58,7 +59,7 @@ from packetflow.telemetry.traces import Traces
 from packetflow.transports.listener import Listener as Transport
 from packetflow.wire.errors import Cancelled, Unavailable
 from packetflow.wire.stream import Progress
-from packetflow.wire.values import Metadata, Response
+from packetflow.wire.values import Response
 
 SETTLE_TICK = 0.01  # seconds between two looks at whether requests have ended
 SETTLE_LAST = 0.5  # the same, where it takes long
@@ -376,7 +377,7 @@ class Node(Overview):
         """
         self._home.check()
         self.door.outside.check_wait()
-        metadata = Metadata(timeout=timeout, progress=progress)
+        metadata = asking(capability, timeout, progress)
         return self.door.request(capability, payload, session or self.session(), metadata, intent)
 
     def call(self, capability: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Any:
@@ -416,6 +417,10 @@ class Node(Overview):
     def waking(self) -> Waking:
         """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
         return self.compositions.waking
+
+    def start_run(self, id: str, payload: dict[str, Any], key: str | None, context: Context) -> str:
+        """Begin a durable run of a composition on behalf of a request; its id. Raises what the request is refused by."""
+        return self.compositions.start_run(id, payload, key, context)
 
     @property
     def data_folder(self) -> DataFolder:

@@ -13,8 +13,8 @@ from packetflow.node.supervision import CAPABILITIES, MODULES, process_tree
 from packetflow.node.system import shapes
 from packetflow.node.trace_search import TraceSearch
 from packetflow.otp.errors import CallFailed
-from packetflow.telemetry.traces import OWN
 from packetflow.wire.errors import RequestError, Unavailable
+from packetflow.wire.ids import OWN
 
 if TYPE_CHECKING:
     from packetflow.intelligence.placement import Placed

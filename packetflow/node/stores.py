@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from packetflow.otp.clock import Clock
-from packetflow.wire.errors import Unavailable
+from packetflow.wire.errors import RequestError, Unavailable
 
 if TYPE_CHECKING:
     from packetflow.node.config.schema import StorageSection
@@ -127,6 +127,15 @@ class Stores:
 
                 self._outbox = MemoryOutbox(self._clock)
         return self._outbox
+
+    def lines(self) -> dict[str, int]:
+        """How many events wait in the outbox, by line; none where that can't be read now."""
+        if not self.has_anything:
+            return {}
+        try:
+            return self.outbox.waiting()
+        except RequestError:  # what is wrong with the database is a finding of its own
+            return {}
 
     @property
     def traces(self) -> StoredTraces | None:

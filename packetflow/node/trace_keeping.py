@@ -32,8 +32,17 @@ Keep = Callable[[Sequence[TraceRow]], object]
 class TraceKeeper(GenServer):
     """Stores the traces that are to be kept. keep: writes rows; raises RequestError. prune: forgets what is too old."""
 
-    def init(self, traces: Traces, keep: Keep, prune: Callable[[], object], clock: Clock, log: Any) -> None:
-        """Begin."""
+    def init(
+        self,
+        traces: Traces,
+        keep: Keep,
+        prune: Callable[[], object],
+        clock: Clock,
+        log: Any,
+        rule: str | None = None,
+    ) -> None:
+        """Begin. rule: only those for which this condition holds are stored."""
+        self._rule = None if rule is None else TraceSearch({"where": rule, "nested": True})
         self._traces, self._keep, self._prune, self._clock, self._log = traces, keep, prune, clock, log
         self._writing = RLock()
         self._pruned = clock.monotonic() - PRUNE  # an earlier life may have left more than is kept
@@ -54,14 +63,16 @@ class TraceKeeper(GenServer):
                 gevent.sleep(AGAIN)
 
     def _write(self) -> None:
-        rows = []
+        rows: list[TraceRow] = []
+        seen = 0
         while (call := self._traces.take()) is not None:
             row = row_of(self._traces, call)
-            if row is not None:
+            if row is not None and (self._rule is None or self._rule.holds(row._asdict())):
                 rows.append(row)
             if len(rows) == GROUP:
                 break
-            if len(rows) % TURN == TURN - 1:
+            seen += 1
+            if seen % TURN == 0:
                 gevent.sleep(0)
         if not rows:
             return

@@ -17,6 +17,7 @@ from packetflow.intelligence.registry import hooks_of
 from packetflow.node.config import ConfigError, LoadedConfig, NodeConfig
 from packetflow.node.config.show import nested
 from packetflow.node.load import health_of, load_of
+from packetflow.node.outgoing import LINE
 from packetflow.node.routes import STARTED
 from packetflow.node.rules import visible
 from packetflow.node.system import job_shapes, shapes
@@ -181,6 +182,13 @@ def effect_findings(node: Overview) -> list[shapes.Finding]:
     if node.effects.unfinished:
         what = f"{node.effects.unfinished} outcomes of required effects were not written; their intents show as open"
         found("warning", what, "packetflow audit verify")
+    for line, count in node.stores.lines().items():
+        channel_name = line.removeprefix(LINE)
+        if line and channel_name not in node.effects.channels:
+            what = (
+                f"{count} notices wait for channel {channel_name}, which is not in the configuration any more"
+            )
+            found("warning", what, "packetflow config show channels")
     for channel in node.effects.channels.values():
         if channel.failing:
             what = f"channel {channel.name} does not deliver: {channel.last_error}; {len(channel)} wait"
@@ -339,6 +347,7 @@ def recent_rows(traces: Traces, limit: int, search: TraceSearch) -> list[dict[st
             "version": str(call.version), "principal": call.principal, "tenant": call.tenant, "door": call.session.door,
             "started": traces.epoch(call.stamps[0]), "duration": call.duration, "outcome": outcome_of(call),
             "error": None if call.error is None else call.error.message,
+            "modules": [one.name for one in call.stages[: len(call.stamps) - 1] if one.gate is not None],
         }  # fmt: skip
         if search.holds(known):
             rows.append(traces.row(call))

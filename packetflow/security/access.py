@@ -7,8 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-# A pattern reaches these only by naming them (`system.*`, `system.health`): `*` alone does not (design ruling 7).
-RESERVED = ("system.",)
+from packetflow.wire.ids import RESERVED
 
 
 class Grants:

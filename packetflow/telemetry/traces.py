@@ -12,12 +12,12 @@ from gevent.event import Event
 
 from packetflow.otp.clock import Clock
 from packetflow.telemetry.masking import HIDDEN
+from packetflow.wire.ids import OWN
 
 OVERHEAD = 1_500  # bytes a trace takes by estimate, without what modules noted
 UNSTORED = 10_000  # traces that wait to be stored
 SHORTEST = 4  # letters of an id that are enough to ask for it
 OWN_FAULT = 500  # the least HTTP status of an error that is no fault of the caller's
-OWN = ("system.", "job.")  # the node's own capabilities, which nobody means by "the last requests"
 
 
 class Sample(NamedTuple):

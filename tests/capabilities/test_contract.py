@@ -159,6 +159,11 @@ def odd_type(name: list[object.__class__]) -> str:  # type: ignore[valid-type, n
     return ""
 
 
+def a_method(self, name: str) -> str:  # type: ignore[no-untyped-def]
+    """Be one of a class."""
+    return name
+
+
 def two_contexts(one: Context, other: Context) -> str:
     """Be told twice."""
     return ""
@@ -213,6 +218,7 @@ def fine(name: str) -> str:
     [
         (no_type, {}, "parameter 'name' has no type; expected an annotation, such as name: str"),
         (no_return, {}, "no return type"),
+        (a_method, {}, "it is a method, whose 'self' no caller gives"),
         (two_contexts, {}, "'one' and 'other' are both a Context; expected one"),
         (perhaps_a_context, {}, "expected context: Context, which is always given"),
         (

@@ -35,3 +35,16 @@ def test_a_filter_that_is_none_is_told_with_its_place(project: Desk) -> None:
     when = project("trace", "list", "--until", "yesterday")
     assert when.code == 2
     assert '--until "yesterday"' in when.err
+
+
+def test_of_a_node_with_workers_all_processes_store_and_one_is_asked(project: Desk) -> None:
+    project.start("--workers", "2", "--set", "traces.store=all")
+    tcp = next(one["address"] for one in project.ready["doors"] if one["door"] == "tcp")
+    for _ in range(8):
+        assert project("call", "ticket.open", "customer_id=C-1", "text=hi", "--node", tcp).code == 0
+    listed = project("trace", "list", "--capability", "ticket.open", "--json").document["traces"]
+    assert len(listed) == 8
+    project.end()
+    project.start("--set", "traces.store=all")
+    stored = project("trace", "list", "--capability", "ticket.open", "--json").document["traces"]
+    assert {row["id"] for row in stored} == {row["id"] for row in listed}

@@ -29,7 +29,11 @@ def holds(word: str, value: Any, schema: Mapping[str, Any], root: Mapping[str, A
         case "$ref":
             return valid(value, root["$defs"][said.removeprefix("#/$defs/")], root)
         case "type":
-            return isinstance(value, TYPES[said]) and not isinstance(value, bool)
+            return (
+                isinstance(value, bool)
+                if said == "boolean"
+                else isinstance(value, TYPES[said]) and not isinstance(value, bool)
+            )
         case "enum":
             return any(value == each and type(value) is type(each) for each in said)
         case "const":

@@ -88,7 +88,8 @@ def is_read(data: Any) -> bool:
         {"retry": "a.b", "attempts": 1.5},
         {"retry": "a.b", "factor": 0.5},
         {"circuit_breaker": "a.b"},
-        {"hedge": "a.b"},
+        {"hedge": "a.b", "after": 0},
+        {"hedge": "a.b", "after": None},
         {"sleep": -1},
     ],
 )
@@ -112,7 +113,7 @@ def test_what_the_reader_refuses_the_schema_does_too(plan: Any) -> None:
     ],
 )
 def test_and_so_it_is_around_the_plan(change: dict[str, Any]) -> None:
-    good = {"id": "test.plan", "intent": "x", "plan": "a.b"}
+    good = {"id": "test.plan", "intent": "x", "plan": "a.b", "durable": True}
     assert is_read(good)
     assert valid(good, SCHEMA, SCHEMA)
     assert not is_read({**good, **change})

@@ -50,11 +50,17 @@ class RunningNode:
 
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run commands of a page in the project's folder."""
-        script = script.replace("localhost:7421", self.address("http"))
+        if "localhost:7421" in script:
+            script = script.replace("localhost:7421", self.address("http"))
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=environment(),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
+
+    def kill(self) -> None:
+        """kill -9; `__enter__` starts it again."""
+        self.process.kill()
+        self.process.communicate()
 
     def __exit__(self, *failure: object) -> None:
         self.process.send_signal(signal.SIGTERM)

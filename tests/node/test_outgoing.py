@@ -16,7 +16,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from packetflow import Context, Node, Secret, capability, counter, emit, notify
+from packetflow import Context, Node, Secret, audit, capability, counter, effect, emit, notify
+from packetflow.capabilities.backends.backend import EffectBackend, Execution
+from packetflow.capabilities.effects import Effect
 from packetflow.composition.building import composition, pipeline, step
 from packetflow.node.config import NodeConfig
 from packetflow.wire.errors import Conflict
@@ -257,6 +259,33 @@ def test_effects_of_a_stream_are_done_at_its_end(tmp_path: Path) -> None:
         assert labelled["series"] == [{"labels": {"why": "execution_failed"}, "value": 1.0}]
 
 
+def test_effects_of_a_background_capability_are_its_jobs(tmp_path: Path) -> None:
+    gate = Event()
+
+    @capability("a.long", background=True, effects=[counter("done"), emit("a.done", "payload.n")])
+    def long(n: int) -> int:
+        """Long."""
+        gate.wait()
+        return n
+
+    got: list[Any] = []
+    with Node(config(tmp_path), capabilities=[long], log_stream=io.StringIO()) as node:
+        node.events.subscribe("test", "a.*", lambda event: got.append(event.payload))
+        assert "job" in node.call("a.long", {"n": 5})
+        assert node.stats()["counters"].get("done", 0) == 0
+        gate.set()
+        until(lambda: got == [5])
+        assert node.stats()["counters"] == {"done": 1}
+
+
+def test_notices_of_a_channel_that_is_gone_are_told(tmp_path: Path) -> None:
+    with Node(config(tmp_path), capabilities=[place], log_stream=io.StringIO()) as node:
+        node.call("order.place", {"card": "1"})
+    with Node(config(tmp_path, name="other"), log_stream=io.StringIO()) as node:
+        [finding] = node.health()["findings"]
+        assert finding["what"].startswith("1 notices wait for channel ops")
+
+
 PROGRAM = """
 import os, sys
 from packetflow import Node, capability, emit
@@ -294,3 +323,48 @@ def test_what_was_answered_before_a_kill_9_is_published_after_it(tmp_path: Path)
     node.events.subscribe("here", "a.*", lambda event: got.add(event.payload))
     with node:
         until(lambda: got >= set(answered))
+
+
+def test_declared_effects_of_all_kinds_are_seen_after_a_call_in_their_order(
+    tmp_path: Path, hook: Hook
+) -> None:
+    """An audit record, a count, a notice and an event; the one that fails in their midst changes no answer."""
+
+    class Order(EffectBackend):
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def apply(self, effect: Effect, execution: Execution) -> None:
+            self.seen.append(effect.name)
+            if effect.name == "second":
+                raise OSError("down")
+
+    order = Order()
+
+    @capability(
+        "order.full",
+        effects=[
+            effect("order", name="first"), audit("comprehensive"), effect("order", name="second"), counter("full"),
+            notify("ops", "{value}"), effect("order", name="third"), emit("order.full"),
+        ],
+    )  # fmt: skip
+    def full(n: int) -> int:
+        """All."""
+        return n
+
+    got: list[Any] = []
+    with Node(
+        config(tmp_path, hook.url), capabilities=[full], effects={"order": order}, log_stream=io.StringIO()
+    ) as node:
+        node.events.subscribe("test", "order.*", got.append)
+        response = node.request("order.full", {"n": 4})
+        assert response.value == 4
+        assert order.seen == ["first", "second", "third"]
+        assert node.stats()["counters"] == {"full": 1}
+        assert [record["value"] for record in node.audit()] == [4]
+        until(lambda: hook.got and got)
+        spans = node.trace(response.trace_id)["spans"]
+        assert [span["kind"] for span in spans] == ["session", "contract", "run", "contract", "effects"]
+        [note] = spans[-1]["notes"]
+        assert "second" in note["detail"]
+    assert json.loads(hook.got[0][1])["text"] == "4"

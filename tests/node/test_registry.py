@@ -629,3 +629,99 @@ def test_an_actor_is_told_as_a_message(node: Node) -> None:
 def test_an_unknown_id_to_unregister_is_refused(node: Node) -> None:
     with pytest.raises(DefinitionError, match=r"no capability 'c\.nothing'"):
         node.unregister("c.nothing")
+
+
+# ---- what a program may give wrongly --------------------------------------------------------------------------------------
+
+
+def undeclared(number: int) -> int:
+    """No capability."""
+    return number
+
+
+@pytest.mark.parametrize("given", [None, 5, "a.b", [undeclared], undeclared, Node])
+def test_what_is_no_capability_is_not_registered(node: Node, given: Any) -> None:
+    with pytest.raises(DefinitionError, match="no capability; expected a function with @capability"):
+        node.register(given)
+    assert node.call("a.one") == "first"
+
+
+@pytest.mark.parametrize(
+    ("id", "why"),
+    [
+        ("system.health", "the node's own and stays"),
+        ("job.list@1.0.0", "the node's own and stays"),
+        (None, "no capability None"),
+        ("a.one@9.0.0", "no capability 'a.one@9.0.0'"),
+        ("", "no capability ''"),
+    ],
+)
+def test_what_can_not_be_unregistered_is_refused(node: Node, id: Any, why: str) -> None:
+    with pytest.raises(DefinitionError, match=why):
+        node.unregister(id)
+    assert node.call("a.one") == "first"
+    assert node.health()["status"] == "ok"
+
+
+def test_a_listener_has_to_be_one(node: Node) -> None:
+    with pytest.raises(TypeError, match="expected a function of one CatalogueChange"):
+        node.on_catalogue_change(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "why"),
+    [
+        (None, {}, "expected an id"),
+        (["a.one"], {}, "expected an id"),
+        (b"a.one", {}, "expected an id"),
+        ("a.one", {"timeout": "5"}, "expected seconds"),
+        ("a.one", {"timeout": float("nan")}, "expected seconds"),
+    ],
+)
+def test_a_request_that_is_none_says_so(node: Node, asked: Any, options: dict[str, Any], why: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=why):
+        node.request(asked, **options)
+
+
+SLOW_RESOURCE = '''
+from collections.abc import Iterator
+from typing import Annotated
+
+import gevent
+
+from packetflow import ResourceSettings, capability, resource
+
+
+@resource
+def store(settings: ResourceSettings) -> Iterator[int]:
+    """Never there."""
+    {open}
+    yield 1
+
+
+@capability("a.needs")
+def needs(store: Annotated[int, store]) -> int:
+    """Need it."""
+    return store
+'''
+
+
+@pytest.mark.parametrize(
+    ("opening", "why"),
+    [
+        ("gevent.sleep(1000)", r"resource store does not open within 0\.05 s"),
+        ("raise SystemExit(3)", "resource store does not open: SystemExit: 3"),
+        ("return", "resource store does not open"),
+    ],
+)
+def test_a_resource_that_does_not_open_is_told_and_holds_nobody_up(
+    folder: Folder, opening: str, why: str
+) -> None:
+    folder.write("one.py", "a.one")
+    with folder.node() as node:
+        node.surroundings.start = 0.05
+        folder.raw("two.py", SLOW_RESOURCE.replace("{open}", opening))
+        node.take_on_files()
+        (finding,) = node.health()["findings"]
+        assert re.search(why, finding["what"]), finding
+        assert node.call("a.one") == "first"

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packetflow import Context, Node, capability
+from packetflow import Context, Module, Node, Request, capability
 from packetflow.node.config import NodeConfig
 from packetflow.node.trace_keeping import GROUP
-from packetflow.node.trace_search import NAMES, TraceSearch
+from packetflow.node.trace_search import FIELDS, TraceSearch
 from packetflow.storage.database import Database
 from packetflow.storage.traces import StoredTraces, TraceRow
 from packetflow.telemetry import traces as telemetry
@@ -121,6 +121,9 @@ def test_the_filter_asks_by_capability_user_time_duration_outcome_and_error(tmp_
                 ({"where": "principal == 'ana' && outcome != 'ok'"}, 1),
                 ({"where": f"started > timestamp('{start}') && error.contains('zero')"}, 2),
                 ({"where": "!(principal in ['ana', 'cy'])", "outcome": "ok"}, 1),
+                ({"where": "!error.contains('zero') && started > '2026-01-01T00:00:00Z'"}, 2),
+                ({"where": "text('ORDER conflict')"}, 2),
+                ({"where": "duration < duration('1h')"}, 4),
             ]
             for filter_, count in asked:
                 assert len(node.recent(100, filter_)) == count, filter_  # type: ignore[arg-type]
@@ -133,10 +136,14 @@ def test_the_filter_asks_by_capability_user_time_duration_outcome_and_error(tmp_
     [
         ({"where": "principal =="}, "expected a value"),
         ({"where": "principl == 'ana'"}, "nearest principal"),
-        ({"where": "size(principal) > 3"}, "a search compares names with constants"),
-        ({"where": "id.matches('a')"}, "a search can't ask this"),
+        ({"where": "size(principal) > 3"}, "a filter can't ask this"),
+        ({"where": "duration > 'long'"}, "that is no number"),
+        ({"where": "started > 'soon'"}, "is no time"),
+        ({"where": "duration.startsWith('1')"}, "is a number, which has no startsWith"),
+        ({"where": "error < null"}, "null is neither less nor greater"),
+        ({"where": "id.matches('a')"}, "a filter can't ask this"),
         ({"where": "'; DROP TABLE traces; --"}, "a string that does not end"),
-        ({"where": "duration + 1 > 2"}, "a search compares names with constants"),
+        ({"where": "duration + 1 > 2"}, "a filter can't ask this"),
         ({"since": "yesterday"}, "is no time"),
     ],
 )
@@ -161,6 +168,7 @@ conditions = st.recursive(
         st.tuples(texts, st.lists(words, max_size=3)).map(
             lambda t: f"{t[0]} in [{', '.join(chr(34) + w + chr(34) for w in t[1])}]"
         ),
+        words.map(lambda w: f'text("{w} A")'),
         st.sampled_from(["error == null", "error != null", "parent == null", "true", "false"]),
     ),
     lambda inner: st.one_of(
@@ -187,7 +195,7 @@ conditions = st.recursive(
 def test_sql_selects_what_the_condition_selects(text: str, rows: list[TraceRow]) -> None:
     search = TraceSearch({"where": text, "nested": True})
     connection = apsw.Connection(":memory:")
-    connection.execute(f"CREATE TABLE traces ({', '.join(NAMES)}, body)")
+    connection.execute(f"CREATE TABLE traces ({', '.join(FIELDS.columns)}, body)")
     kept = [row._replace(id=str(number)) for number, row in enumerate(rows)]
     for row in kept:
         connection.execute(
@@ -198,6 +206,55 @@ def test_sql_selects_what_the_condition_selects(text: str, rows: list[TraceRow])
     }
     assert found == {row.id for row in kept if search.holds(row._asdict())}
     connection.close()
+
+
+class Passed(Module):
+    """Is passed."""
+
+    def handle_request(self, request: Request, context: Context) -> None: ...
+
+
+def test_a_module_that_was_passed_is_found_in_memory_and_in_the_database(tmp_path: Path) -> None:
+    def again() -> Node:
+        return Node(
+            config(tmp_path), capabilities=[check], modules=[("gate", Passed)], log_stream=io.StringIO()
+        ).start()
+
+    node = again()
+    node.call("order.check", {"n": 1})
+    assert len(node.recent(10, {"module": "gate"})) == 1
+    assert node.recent(10, {"module": "order.check@1.0.0"}) == []
+    node.stop()
+    node = again()
+    try:
+        assert len(node.recent(10, {"module": "gate"})) == 1
+        assert node.recent(10, {"module": "other"}) == []
+    finally:
+        node.stop()
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"principal": "ana"}, "traces_by_principal"),
+        ({"capability": "order.place"}, "traces_by_capability"),
+        ({"since": "2026-01-31T12:00:00Z"}, "traces_by_time"),
+        (
+            {"where": "principal == 'ana' && started > timestamp('2026-01-31T12:00:00Z')"},
+            "traces_by_principal",
+        ),
+        ({}, "traces_by_time"),
+    ],
+)
+def test_what_is_often_asked_goes_by_an_index(tmp_path: Path, asked: Any, index: str) -> None:
+    search = TraceSearch(asked)
+    with Database(tmp_path / "node.db") as database:
+        StoredTraces(database).put([row(1, 1.0)])
+        statement = (
+            f"EXPLAIN QUERY PLAN SELECT id FROM traces WHERE {search.sql} ORDER BY started DESC LIMIT 20"
+        )
+        plan = " ".join(str(line[-1]) for line in database.read(statement, search.parameters))
+    assert index in plan, plan
 
 
 def row(number: int, started: float) -> TraceRow:
@@ -228,6 +285,20 @@ def test_a_node_forgets_at_its_start_what_is_too_many(tmp_path: Path) -> None:
         until(lambda: len(node.recent(1_000, {"nested": True})) <= 7)
     finally:
         node.stop()
+
+
+def test_a_rule_says_which_are_stored(tmp_path: Path) -> None:
+    node = begun(tmp_path, rule='outcome != "ok" || principal == "ana"')
+    for who in ("ana", "bo"):
+        for n in (1, -1):
+            node.request("order.place", {"n": n}, session=node.session(who))
+    node.stop()
+    node = begun(tmp_path)
+    kept = sorted((row["principal"], row["outcome"]) for row in node.recent(10))
+    node.stop()
+    assert kept == [("ana", "conflict"), ("ana", "ok"), ("bo", "conflict")]
+    with pytest.raises(ValueError, match="nearest outcome"):
+        config(tmp_path, rule="outcom == 'ok'")
 
 
 def test_memory_is_bounded_where_the_disk_can_not_keep_up(

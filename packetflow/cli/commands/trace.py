@@ -50,6 +50,7 @@ def show(run: Invocation, id: str) -> None:
 @click.option("--longer", type=float, metavar="SECONDS", help="Those that took so long at least.")
 @click.option("--shorter", type=float, metavar="SECONDS", help="Those that took less.")
 @click.option("--text", metavar="WORDS", help="What the error says.")
+@click.option("--module", metavar="NAME", help="One that it passed.")
 @click.option(
     "--where",
     metavar="CEL",

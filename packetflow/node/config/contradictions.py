@@ -10,8 +10,7 @@ from typing import Any
 
 from packetflow.documents.faults import KeyPath
 from packetflow.node.config.effect_sections import channel_faults
-
-OWN = ("system.", "job.")  # where the ids of the node's own capabilities begin
+from packetflow.wire.ids import OWN
 
 
 @dataclass(frozen=True, slots=True)

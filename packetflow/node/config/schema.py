@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -191,6 +192,20 @@ class LogSection(Section):
     )
 
 
+def _trace_rule(text: str) -> str:
+    from packetflow.node.trace_search import TraceSearch
+    from packetflow.wire.errors import ValidationFailed
+
+    try:
+        TraceSearch({"where": text})
+    except ValidationFailed as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Rule = Annotated[str, AfterValidator(_trace_rule)]
+
+
 class TracesSection(Section):
     """Traces, in memory and in the database."""
 
@@ -198,6 +213,12 @@ class TracesSection(Section):
     memory: Size = Field(default=64 * MIB, description="How much memory they may take; the oldest go first.")
     store: Annotated[Literal["none", "failed", "all"], Expect("none, failed or all")] = Field(
         default="failed", description="Which are also stored in the database, so that they outlive the node."
+    )
+    rule: Annotated[
+        Rule | None, Expect("a condition over a trace, as `trace list --where` takes", "'duration > 0.1'")
+    ] = Field(
+        default=None,
+        description='Of those, only the ones for which this condition in CEL holds; `id.endsWith("0")` is one of sixteen.',
     )
     expire: Duration = Field(default=7 * 86_400.0, description="How long one is stored.")
     stored: Count = Field(default=100_000, description="How many are stored at most; the oldest go first.")
@@ -220,6 +241,7 @@ class StorageSection(Section):
     dead_letters: Duration = Field(
         default=30 * 86_400.0, description="How long what failed for good is kept."
     )
+    runs: Duration = Field(default=30 * 86_400.0, description="How long a durable run is kept after its end.")
     queue: Count = Field(default=10_000, description="Writes that wait for the disk; more are `overloaded`.")
 
 

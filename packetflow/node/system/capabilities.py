@@ -85,6 +85,9 @@ class View(Protocol):
     def waking(self) -> Waking:
         """The durable runs."""
 
+    def start_run(self, id: str, payload: dict[str, Any], key: str | None, context: Context) -> str:
+        """Begin a durable run."""
+
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 
@@ -222,6 +225,7 @@ def _tracing(node: View) -> list[Callable[..., Any]]:
         longer: Annotated[float | None, Field(description="Seconds.", ge=0)] = None,
         shorter: Annotated[float | None, Field(description="Seconds.", ge=0)] = None,
         text: Annotated[str | None, Field(description="What an error says.", max_length=200)] = None,
+        module: Annotated[str | None, Field(description="One that it passed.", max_length=64)] = None,
         nested: Annotated[
             bool, Field(description="Also what requests asked for, and the node's own.")
         ] = False,
@@ -230,6 +234,7 @@ def _tracing(node: View) -> list[Callable[..., Any]]:
         asked = {
             "where": where, "capability": capability, "principal": principal, "tenant": tenant, "door": door,
             "outcome": outcome, "since": since, "until": until, "longer": longer, "shorter": shorter, "text": text,
+            "module": module,
         }  # fmt: skip
         given: Any = {key: value for key, value in asked.items() if value is not None}
         if nested:
