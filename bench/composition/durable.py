@@ -1,5 +1,5 @@
-"""Durable runs against DBOS on SQLite, each acknowledged with `synchronous=FULL`: five steps one at a time and 256 at once, how the
-cost of a step grows, taking up 1,000 unfinished runs among 10,000 that ended, and what 100,000 waiting runs cost.
+"""Durable runs against DBOS on SQLite, each acknowledged with `synchronous=FULL`: five steps one at a time and 256 at once, how
+the cost of a step grows, taking up 1,000 unfinished runs among 10,000 that ended, and what 100,000 waiting runs cost.
 
 Every step of ours is a request through the one door. Both sides write to the disk where the bench stands (`BENCH_DATA`).
 
@@ -132,8 +132,11 @@ def rates(python: Path | None) -> None:
     theirs: dict[str, list[float]] = {"one": [], "many": []}
     for _ in range(ROUNDS):
         with a_folder() as folder, a_node(folder) as node:
-            assert node.call("bench.durable5", {"n": 0}) == {"n": 5} or node.call("bench.durable5", {"n": 0}) == 5
-            own["one"].append(1 / seconds_each(lambda: node.call("bench.durable5", {"n": 0}), 1.0))  # noqa: B023
+            assert (
+                node.call("bench.durable5", {"n": 0}) == {"n": 5}
+                or node.call("bench.durable5", {"n": 0}) == 5
+            )
+            own["one"].append(1 / seconds_each(lambda: node.call("bench.durable5", {"n": 0}), 1.0))
             count = 4 * AT_ONCE
             own["many"].append(count / many(node, CHAINS[5], count, AT_ONCE))
         if python is not None:
@@ -199,9 +202,9 @@ def crash(folder: str) -> int:
     with a_node(folder) as node:
         many(node, CHAINS[5], ENDED, AT_ONCE)
         many(node, gated, UNFINISHED, AT_ONCE, starts_only=True)
-        while sum(call.route.registered.definition.id == "bench.gate" for call in node.door.active()) < UNFINISHED:
+        while sum(call.route.id == "bench.gate" for call in node.door.active()) < UNFINISHED:
             gevent.sleep(0.01)
-        print(json.dumps(UNFINISHED), flush=True)  # noqa: T201 - the answer
+        print(json.dumps(UNFINISHED), flush=True)
         os._exit(0)
 
 
@@ -253,7 +256,7 @@ ROLES: dict[str, Callable[[str], Any]] = {"crash": crash, "recover": recover, "w
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(json.dumps(ROLES[sys.argv[1]](sys.argv[2])), flush=True)  # noqa: T201 - the answer
+        print(json.dumps(ROLES[sys.argv[1]](sys.argv[2])), flush=True)
         os._exit(0)
     python = environment("dbos", "dbos")
     rates(python)

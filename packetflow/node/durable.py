@@ -58,13 +58,23 @@ class DurableRuns(GenServer):
                 raise error
 
 
+class Unserved:
+    """Stands for what is served, where that is no capability but a run: it is in no catalogue, so that no change waits for it."""
+
+    __slots__ = ("last_error",)
+
+    def __init__(self) -> None:
+        self.last_error: str | None = None
+
+
 class RunRoute:
     """Stands for the route in the trace of a run."""
 
-    __slots__ = ("id", "outgoing", "version")
+    __slots__ = ("id", "outgoing", "registered", "version")
 
     def __init__(self, row: RunRow) -> None:
         self.id, self.version = row.composition, row.version
+        self.registered = Unserved()
         # What the effects of steps give to the outbox, by the number of the step's request.
         self.outgoing: dict[int, list[Event]] = {}
 

@@ -10,15 +10,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from packetflow import Node, Pool, capability
+from packetflow import Node, Pool, ResourceSettings, capability, resource
 from packetflow.capabilities.changes import CatalogueChange
 from packetflow.capabilities.registry import CapabilityRegistry
+from packetflow.composition.building import composition, step
 from packetflow.errors import DefinitionError
 from packetflow.node.config import load_with_overlay
 from packetflow.otp import GenServer
@@ -725,3 +726,41 @@ def test_a_resource_that_does_not_open_is_told_and_holds_nobody_up(
         (finding,) = node.health()["findings"]
         assert re.search(why, finding["what"]), finding
         assert node.call("a.one") == "first"
+
+
+closed: list[str] = []
+
+
+@resource
+def book(settings: ResourceSettings) -> Iterator[str]:
+    """Says when it is closed."""
+    yield "open"
+    closed.append("closed")
+
+
+@capability("a.read")
+def read(book: Annotated[str, book]) -> str:
+    """Read."""
+    return book
+
+
+def test_a_durable_run_keeps_no_other_capability_from_being_retired(folder: Folder) -> None:
+    held, goes_on = Event(), Event()
+
+    @capability("a.hold")
+    def hold() -> int:
+        """Hold."""
+        held.set()
+        goes_on.wait()
+        return 1
+
+    plan = composition("a.flow", "Hold", step("a.hold", outputs={"result": "n"}), durable=True)
+    with folder.node() as node:
+        node.register(hold, plan.definition)
+        node.register(read)
+        running = gevent.spawn(node.call, "a.flow", {})
+        held.wait()
+        node.unregister("a.read")
+        until(lambda: closed)
+        goes_on.set()
+        running.get()
