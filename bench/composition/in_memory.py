@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ def wide(width: int) -> Any:
 
 ALL = composition(
     "bench.all", "Each of them", map_reduce("items", step("bench.same", inputs={"n": "item"}), "count", concurrency=8, chunk=100),
-    requires={"items": list[int]},
+    requires={"items": list[int]}, timeout=60.0,
 )  # fmt: skip
 
 
 def main() -> None:
-    lengths = (5, 10, 100, 900)
+    lengths = (5, 10, 100, 999)
     plans = [*(chain(length) for length in lengths), wide(100), ALL]
     with Node(capabilities=[add, same, *plans]) as node:
 
@@ -77,18 +78,51 @@ def main() -> None:
         }
         against_peers(ours)
         grow({length: ask(f"bench.chain{length}", {"n": 0}) for length in lengths})
-        items = list(range(10_000))
-        each = seconds_each(ask("bench.all", {"items": items}), 0.5) / len(items)
-        bare = seconds_each(lambda: node.call("bench.same", {"n": 1}))
-        figure(
-            "composition: an item of map_reduce over 10,000",
-            each * 1e6,
-            bare * 1e6,
-            "the request alone",
-            "us",
-            2.0,
-            "lower",
+        over_a_call(ours["hundred"], ask("bench.same", {"n": 1}))
+        items_of_map_reduce(
+            ask("bench.same", {"n": 1}), lambda items: node.call("bench.all", {"items": items})
         )
+
+
+def over_a_call(hundred: Callable[[], Any], request: Callable[[], Any]) -> None:
+    """What a step costs over the function called directly, and over the request that it is."""
+    steps, calls, requests = [], [], []
+    for _ in range(ROUNDS):
+        steps.append(seconds_each(hundred) / 100)
+        calls.append(seconds_each(lambda: add(1)))
+        requests.append(seconds_each(request))
+    step_, call, alone = (statistics.median(one) * 1e6 for one in (steps, calls, requests))
+    figure("composition: a step", step_, call, "the function called directly", "us", None, "lower")
+    figure("composition: a step", step_, alone, "the request alone", "us", 1.5, "lower")
+
+
+def items_of_map_reduce(request: Callable[[], Any], run: Callable[[list[int]], Any]) -> None:
+    """An item of map_reduce over the request that it is; and a hundred thousand of them over ten thousand."""
+    costs: dict[int, float] = {}
+    for count in (10_000, 100_000):
+        items = list(range(count))
+        assert run(items) == count
+        took = [seconds_each(partial(run, items), 0.5) for _ in range(3)]
+        costs[count] = statistics.median(took) / count * 1e6
+    alone = statistics.median(seconds_each(request) for _ in range(ROUNDS)) * 1e6
+    figure(
+        "composition: an item of map_reduce over 100,000",
+        costs[100_000],
+        alone,
+        "the request alone",
+        "us",
+        2.0,
+        "lower",
+    )
+    figure(
+        "composition: an item of map_reduce over 100,000",
+        costs[100_000],
+        costs[10_000],
+        "an item of 10,000",
+        "us",
+        1.3,
+        "lower",
+    )
 
 
 def against_peers(ours: dict[str, Callable[[], Any]]) -> None:

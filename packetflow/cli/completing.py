@@ -83,6 +83,14 @@ ASKED: Mapping[tuple[str, str], str] = {
     ("module restart", "name"): "module",
     ("job show", "id"): "job",
     ("job cancel", "id"): "job",
+    ("flow show", "id"): "flow",
+    ("flow run", "id"): "flow",
+    ("flow run", "fields"): "field",
+    **{(f"flow {verb}", "id"): "run" for verb in ("inspect", "cancel", "resume", "retry", "fork", "replay")},
+    **{(f"flow {verb}", "id"): "waiting run" for verb in ("approve", "reject")},
+    ("flow signal", "to"): "waiting run",
+    ("flow runs", "before"): "run",
+    ("flow runs", "composition"): "flow",
     ("trace", "id"): "trace",
     ("trace show", "id"): "trace",
 }
@@ -184,6 +192,13 @@ def ids(kind: str, begun: str, rest: Sequence[str]) -> list[tuple[str, str]]:
     elif kind == "module":
         rows = ask("system.modules", {}, rest).get("modules") or ()
         found = [(str(row["name"]), str(row.get("status") or "")) for row in rows]
+    elif kind == "flow":
+        rows = ask("system.flows", {}, rest).get("flows") or ()
+        found = [(str(row["id"]), str(row.get("intent") or "")) for row in rows]
+    elif kind in ("run", "waiting run"):
+        only = {"state": "waiting"} if kind != "run" else {}
+        rows = ask("system.runs", {"limit": 20, **only}, rest).get("runs") or ()
+        found = [(str(row["id"])[:8], f"{row['composition']} {row['state']}") for row in rows]
     elif kind == "trace":
         rows = ask("system.traces", {"limit": 20}, rest).get("traces") or ()
         found = [

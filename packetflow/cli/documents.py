@@ -260,3 +260,25 @@ ConfigSchema = TypedDict(
     },
 )
 ConfigSchema.__doc__ = "`config schema`: JSON Schema itself."
+
+
+class RunError(TypedDict):
+    """Why a run could not be changed."""
+
+    code: str
+    message: str
+
+
+class RunOutcome(TypedDict):
+    """What became of one run that was to be changed. state: what it was then; null where nobody looked."""
+
+    id: str
+    outcome: str
+    state: str | None
+    error: RunError | None
+
+
+class RunOutcomes(TypedDict):
+    """`flow cancel`, `resume`, `retry`, `fork`."""
+
+    runs: list[RunOutcome]

@@ -159,7 +159,7 @@ def circuit_breaker(body: Given, *, key: str, **options: Any) -> CircuitBreaker:
     return CircuitBreaker(node_of(body), key, **options)
 
 
-def hedge(body: Given, *, after: float, attempts: int = 2, name: str | None = None) -> Hedge:
+def hedge(body: Given, *, after: float | None = None, attempts: int = 2, name: str | None = None) -> Hedge:
     """The body once more if it takes too long; the first counts."""
     return Hedge(node_of(body), after, attempts, name=name)
 

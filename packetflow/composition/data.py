@@ -74,7 +74,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "approval": ("subject", "deadline", "on_timeout", "escalate_to", "outputs", "name"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
-    "loop": ("max_iterations",), "map_reduce": ("over",), "circuit_breaker": ("key",), "hedge": ("after",),
+    "loop": ("max_iterations",), "map_reduce": ("over",), "circuit_breaker": ("key",),
 }  # fmt: skip
 SEVERAL: Mapping[str, type[Several]] = {
     "pipeline": Pipeline,
@@ -88,7 +88,7 @@ KEYS: Mapping[str, str] = {
     "event": "", "who": "",
 }  # fmt: skip
 CONDITIONS = ("over", "while", "break_when", "retry_when", "partition", "match")
-ABSENT_BY_DEFAULT = ("timeout", "limit", "combine", "deadline")
+ABSENT_BY_DEFAULT = ("timeout", "limit", "combine", "after", "deadline")
 NODES = ("compensate", "otherwise", "fallback", "reduce")
 
 
@@ -392,6 +392,9 @@ class _Reader:
         ahead = [(given, way)]
         while ahead:
             value, here = ahead.pop()
+            if len(here) - len(way) > DEEPEST:
+                self.fault(way, f"more than {DEEPEST} deep")
+                return
             if isinstance(value, Mapping):
                 ahead += [(item, (*here, key)) for key, item in value.items()]
             elif isinstance(value, list):

@@ -6,7 +6,7 @@ a compensation short. Who waits for it may be ended meanwhile; what is undone af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -36,7 +36,7 @@ class Flow:
         self.context = context
         self.attempts = attempts
         self.done: list[Undo] = []
-        self.undoing: list[gevent.Greenlet[..., Any]] = []
+        self.undoing: Sequence[gevent.Greenlet[..., Any]] = ()
 
     def fork(self) -> Flow:
         """A strand of its own, for what runs beside others."""
@@ -44,9 +44,12 @@ class Flow:
 
     def take(self, other: Flow) -> None:
         """What a strand has done is this one's from now on."""
-        self.done.extend(other.done)
-        self.undoing.extend(other.undoing)
-        other.done, other.undoing = [], []
+        if other.done:
+            self.done.extend(other.done)
+            other.done = []
+        if other.undoing:
+            self.undoing = (*self.undoing, *other.undoing)
+            other.undoing = ()
 
     def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
         """One request. Raises its RequestError."""
@@ -97,7 +100,7 @@ def undo(flow: Flow, mark: int, error: BaseException, wait: bool = True) -> None
         return
     before = [one for one in flow.undoing if not one.dead]
     worker = gevent.spawn(copy_context().run, _undo_all, Behind(flow), done, before)
-    flow.undoing = [*before, worker]
+    flow.undoing = (*before, worker)
     flow.engine.undoing.add(worker)
     worker.link(flow.engine.undoing.discard)
     if not wait or not isinstance(error, Exception):

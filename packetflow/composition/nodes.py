@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from packetflow.capabilities.checks import ID
@@ -23,6 +24,7 @@ from packetflow.capabilities.conditions import Expression
 from packetflow.documents.faults import Fault as DataFault
 from packetflow.otp.errors import PacketFlowError
 
+MOST_HEDGED = 100  # attempts of a hedge: all of them may run at once
 Condition: TypeAlias = str | Callable[[Mapping[str, Any]], Any]
 
 
@@ -117,6 +119,10 @@ class Step(Node):
                 field="capability",
             )
         for name, given in self.inputs.items():
+            if not isinstance(name, str):
+                raise PlanError(
+                    f"step {self.capability}: input {name!r}; expected a parameter's name", field="inputs"
+                )
             if not isinstance(given, str | Value | Cel):
                 raise PlanError(
                     f"step {self.capability}: input {name!r} is {given!r}; expected the name of something in the scope, "
@@ -263,8 +269,7 @@ class Loop(Node):
         for condition in (self.while_, self.break_when):
             if condition is not None:
                 _condition("loop", condition)
-        if not isinstance(self.delay, int | float) or self.delay < 0:
-            raise PlanError(f"a loop's delay is {self.delay!r}; expected seconds from 0", field="delay")
+        _number("loop", "delay", self.delay, 0.0)
         identifier("loop", "item", self.item)
 
     @property
@@ -333,10 +338,9 @@ class Retry(Node):
 
     def __post_init__(self) -> None:
         _count("retry", "attempts", self.attempts)
-        for name, least in (("delay", 0.0), ("factor", 1.0), ("maximum", 0.0), ("jitter", 0.0)):
-            given = getattr(self, name)
-            if isinstance(given, bool) or not isinstance(given, int | float) or given < least:
-                raise PlanError(f"retry: {name} is {given!r}; expected a number from {least:g}", field=name)
+        for name, least in (("delay", 0.0), ("factor", 1.0), ("maximum", 0.0)):
+            _number("retry", name, getattr(self, name), least)
+        _number("retry", "jitter", self.jitter, 0.0, 1.0)
         if self.retry_when is not None:
             _condition("retry", self.retry_when)
 
@@ -375,16 +379,20 @@ class CircuitBreaker(Node):
 
 @dataclass(frozen=True, slots=True)
 class Hedge(Node):
-    """Runs the body once more when it has not ended after `after` seconds; the first that ends well gives the value."""
+    """Runs the body once more when it has not ended after `after` seconds, or has failed; the first good end gives the value.
+
+    Without `after`: after the time in which 95 of 100 of the latest runs of this hedge on this node had ended. Until it has
+    seen 20 of them, nothing is run once more but what failed.
+    """
 
     body: Node
-    after: float
+    after: float | None = None
     attempts: int = 2
     kind: ClassVar[str] = "hedge"
 
     def __post_init__(self) -> None:
-        positive("hedge", "after", self.after)
-        _count("hedge", "attempts", self.attempts)
+        positive("hedge", "after", self.after, optional=True)
+        _count("hedge", "attempts", self.attempts, most=MOST_HEDGED)
 
     @property
     def children(self) -> tuple[tuple[str, Node], ...]:
@@ -440,11 +448,19 @@ def _condition(kind: str, given: object) -> None:
         raise PlanError(f"{kind}: {given!r} is no condition; expected a CEL text or a function of the scope")
 
 
-def _count(kind: str, name: str, given: object, optional: bool = False) -> None:
+def _count(kind: str, name: str, given: object, optional: bool = False, most: float = inf) -> None:
     if given is None and optional:
         return
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1", field=name)
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
+        to = "" if most == inf else f" to {most:g}"
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a whole number from 1{to}", field=name)
+
+
+def _number(kind: str, name: str, given: object, least: float, most: float = inf) -> None:
+    good = isinstance(given, int | float) and not isinstance(given, bool) and least <= given <= most
+    if not good or given == inf:
+        to = "" if most == inf else f" to {most:g}"
+        raise PlanError(f"{kind}: {name} is {given!r}; expected a number from {least:g}{to}", field=name)
 
 
 def positive(kind: str, name: str, given: object, optional: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from packetflow.capabilities.checks import ID, VERSION
 from packetflow.capabilities.definition import Capability
-from packetflow.composition.nodes import Branch, Node, PlanError, Several, below
+from packetflow.composition.nodes import Branch, Node, PlanError, Several, below, positive
 from packetflow.composition.serving import capability_of
 from packetflow.composition.waiting import Approval, WaitFor
 
@@ -53,9 +53,8 @@ class Composition:
                 f"composition {self.id}: its plan is {self.body!r}; expected a node, such as pipeline(...)"
             )
         check_bounds(self.body, f"composition {self.id}")
-        ttl = self.run_ttl
-        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int | float) or not ttl > 0):
-            raise PlanError(f"composition {self.id}: run_ttl is {ttl!r}; expected seconds above 0")
+        for name in ("timeout", "run_ttl"):
+            positive(f"composition {self.id}", name, getattr(self, name), optional=True)
         if self.needs_store:
             check_can_be_stored(self)
 
@@ -93,11 +92,13 @@ def check_can_be_stored(plan: Composition) -> None:
 
 def check_bounds(plan: Node, what: str) -> None:
     """Raises PlanError if a plan has more nodes, or is deeper, than plans may be. Whatever recurs into a plan asks this first."""
-    for number, (place, _) in enumerate(walk(plan)):
+    for number, (place, node) in enumerate(walk(plan)):
         if number >= MOST_NODES:
             raise PlanError(f"{what} has more than {MOST_NODES:,} nodes")
         if place.count("/") >= DEEPEST:
             raise PlanError(f"{what} is more than {DEEPEST} nodes deep, at {place[:80]}...")
+        if node.name is not None and (not isinstance(node.name, str) or not node.name):
+            raise PlanError(f"{what}: the name of {place or 'the plan'} is {node.name!r}; expected a text")
 
 
 def walk(plan: Node, place: str = "") -> Iterator[tuple[str, Node]]:

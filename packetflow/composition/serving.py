@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Optional
 
 from typing_extensions import TypedDict
@@ -37,8 +38,10 @@ def capability_of(composition: Composition) -> Capability:
 
     parameters = [inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=Context)]
     for name, given in composition.requires.items():
-        if not isinstance(name, str) or not name.isidentifier() or name == CONTEXT:
-            raise PlanError(f"composition {composition.id}: requires {name!r}; expected names")
+        if not isinstance(name, str) or not name.isidentifier() or iskeyword(name) or name == CONTEXT:
+            raise PlanError(
+                f"composition {composition.id}: requires {name!r}; expected names, no words of Python"
+            )
         hint, optional = type_of(given, f"composition {composition.id}: requires {name}")
         default = None if optional else inspect.Parameter.empty
         parameters.append(

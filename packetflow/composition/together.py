@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Any
@@ -181,19 +182,52 @@ def hedge(node: Hedge, place: str) -> Run:
     """See Hedge."""
     body = compile_node(node.body, below(place, "body"))
 
-    def later(number: int) -> Run:
-        def run(scope: Scope, flow: Flow) -> Any:
-            if number:
-                gevent.sleep(number * node.after)
-            return body(scope, flow)
-
-        return run
+    measured = Measured()
 
     def run(scope: Scope, flow: Flow) -> Any:
-        strands = [Strand(node.label, later(number), scope, flow) for number in range(node.attempts)]
-        return _first_good(flow, strands, scope)
+        after = measured.p95() if node.after is None else node.after
+        turns = [Event() for _ in range(node.attempts)]
+        turns[0].set()
+
+        def attempt(number: int) -> Run:
+            def go(scope: Scope, flow: Flow) -> Any:
+                turns[number].wait(None if after is None else number * after)
+                try:
+                    return body(scope, flow)
+                except RequestError:
+                    if number + 1 < node.attempts:
+                        turns[number + 1].set()
+                    raise
+
+            return go
+
+        begun = flow.engine.clock.monotonic()
+        strands = [Strand(node.label, attempt(number), scope, flow) for number in range(node.attempts)]
+        value = _first_good(flow, strands, scope)
+        measured.add(flow.engine.clock.monotonic() - begun)
+        return value
 
     return run
+
+
+class Measured:
+    """How long the latest runs of a hedge took, from its begin to the first good end: of one that was hedged at least so long."""
+
+    LATEST = 200
+    ENOUGH = 20
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=self.LATEST)
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self._seconds.append(seconds)
+
+    def p95(self) -> float | None:
+        """The time in which 95 of 100 had ended, at least a millisecond; None while that is not known well enough."""
+        if len(self._seconds) < self.ENOUGH:
+            return None
+        return max(0.001, sorted(self._seconds)[int(0.95 * len(self._seconds))])
 
 
 def _first_good(flow: Flow, strands: list[Strand], scope: Scope) -> Any:

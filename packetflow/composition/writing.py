@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from packetflow.composition.data import FORMAT
 from packetflow.composition.nodes import Branch, Cel, Node, Pipeline, PlanError, Step, Value
-from packetflow.composition.plan import Composition
+from packetflow.composition.plan import DEEPEST, Composition
 from packetflow.composition.serving import WORDS
 from packetflow.documents.yaml import write_yaml
 
@@ -61,7 +61,7 @@ def _plain(value: Any, node: Node) -> Any:
     if isinstance(value, Node):
         return node_to_data(value)
     if isinstance(value, Value):
-        return {"value": value.value}
+        return {"value": _data(value.value, node, 0)}
     if isinstance(value, Cel):
         return {"cel": value.text}
     if isinstance(value, Mapping):
@@ -75,6 +75,19 @@ def _plain(value: Any, node: Node) -> Any:
             f"a {node.kind} has a Python function as its condition; expected a CEL text, which can be written out"
         )
     return value
+
+
+def _data(value: Any, node: Node, depth: int) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if depth < DEEPEST and isinstance(value, list | tuple):
+        return [_data(item, node, depth + 1) for item in value]
+    if depth < DEEPEST and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _data(item, node, depth + 1) for key, item in value.items()}
+    raise PlanError(
+        f"{node.label} is given a {type(value).__name__}, which can't be written out; expected texts, numbers, booleans, "
+        f"null, and lists and mappings of them, at most {DEEPEST} deep"
+    )
 
 
 def _word(given: Any, what: str) -> str:

@@ -14,6 +14,7 @@ from packetflow.node.system import shapes
 from packetflow.node.view import nearest
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import NotFound, Unavailable, ValidationFailed
+from packetflow.wire.values import Metadata
 
 if TYPE_CHECKING:
     from packetflow.composition.durable.waking import Waking
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
     from packetflow.storage.outbox import Event
 
 KEPT = 256  # plans of which is remembered whether they are durable
+
+
+class BegunRun:
+    """Told which durable run a request began, by the request's metadata. It does not wait for it."""
+
+    __slots__ = ("id",)
+
+    def __init__(self) -> None:
+        self.id: str | None = None
 
 
 class Compositions:
@@ -43,6 +53,7 @@ class Compositions:
         # The database of runs, and what has the process of the runs begin with them. Set by the node.
         self.database: Callable[[], Database] | None = None
         self.begin_runs: Callable[[], object] = _nobody
+        self.kept = 30 * 86_400.0  # seconds that a run is kept after its end
         # Told of events that were put into the outbox together with what a step came to.
         self.published: Callable[[Sequence[Event]], object] = lambda events: None
 
@@ -63,7 +74,7 @@ class Compositions:
             while len(self._durable) >= KEPT:
                 del self._durable[next(iter(self._durable))]
             self._durable[id(plan)] = known
-        if known[1]:
+        if known[1] or context.metadata.run is not None:
             return self._run_durably(plan, scope, context)
         engine = self._engine
         if engine is None:
@@ -84,7 +95,12 @@ class Compositions:
         said = context.metadata.step_key
         key = None if said is None else f"{context.session.scope_id}/{context.capability}/{said}"
         row = runs.start(plan, scope, context.session, key)
-        value = runs.wait(row, max(0.0, context.deadline - self._clock.monotonic()))
+        begun = context.metadata.run
+        if begun is not None:
+            begun.id = row.id
+        value = runs.wait(
+            row, 0.0 if begun is not None else max(0.0, context.deadline - self._clock.monotonic())
+        )
         if plan.provides is not None:
             scope.update(value)
         return value
@@ -109,6 +125,7 @@ class Compositions:
     def _make_runs(self) -> None:
         if self.database is None:
             raise Unavailable("this process of the node has no store, so it can't hold durable runs")
+        from packetflow.composition.durable.mending import Mending
         from packetflow.composition.durable.runs import Runs
         from packetflow.composition.durable.waking import Waking
         from packetflow.node.durable import StepRequests, contract_of
@@ -116,9 +133,22 @@ class Compositions:
 
         door, clock = self.door, self._clock.monotonic
         store = SqliteRuns(self.database, self.published)
-        self._waking = Waking(
-            Runs(store, self.engine, lambda row: StepRequests(door, row, clock), contract_of(door))
-        )
+        runs = Runs(store, self.engine, lambda row: StepRequests(door, row, clock), contract_of(door))
+        mending = Mending(runs, lambda id: plan_of(self._routes.catalogue, id))
+        self._waking = Waking(runs, mending, self.kept)
+
+    def start_run(self, id: str, payload: Mapping[str, Any], key: str | None, context: Context) -> str:
+        """Begin a durable run of a composition on behalf of a request, which does not wait for it; the run's id.
+
+        The request passes the door and the modules. Raises NotFound where there is no such composition, and what refuses it.
+        """
+        self.one(id, context.session.grants.allow)
+        begun = BegunRun()
+        metadata = Metadata(step_key=key, run=begun)
+        error = self.door.request(id, dict(payload), context.session, metadata, None, context).error
+        if begun.id is None:
+            raise error or Unavailable(f"{id} was answered without a run: a module stands in its place")
+        return begun.id
 
     def drain(self) -> None:
         """Have the runs under way park after their step."""

@@ -14,7 +14,7 @@ from gevent.event import Event
 from packetflow.capabilities.backends.backend import EffectBackend
 from packetflow.capabilities.catalogue import Catalogue, Registered
 from packetflow.capabilities.changes import Changes, Listener, Subscription
-from packetflow.capabilities.context import asking
+from packetflow.capabilities.context import Context, asking
 from packetflow.capabilities.definition import Capability
 from packetflow.capabilities.groups import CapabilitySource
 from packetflow.capabilities.surroundings import Surroundings
@@ -417,6 +417,10 @@ class Node(Overview):
     def waking(self) -> Waking:
         """The durable runs, begun if they are not yet. Raises Unavailable where there is no store."""
         return self.compositions.waking
+
+    def start_run(self, id: str, payload: dict[str, Any], key: str | None, context: Context) -> str:
+        """Begin a durable run of a composition on behalf of a request; its id. Raises what the request is refused by."""
+        return self.compositions.start_run(id, payload, key, context)
 
     @property
     def data_folder(self) -> DataFolder:

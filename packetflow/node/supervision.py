@@ -170,6 +170,7 @@ def _runs(node: Node) -> ChildSpec:
     flows = node.compositions
 
     def at_start() -> Waking | None:
+        flows.kept = node.config.storage.runs
         flows.database = lambda: node.stores.database
         flows.begin_runs = lambda: node.system.call(RUNS, ("begin", flows.waking), timeout=timeout)
         return flows.runs_at_start(node.stores.has_file)

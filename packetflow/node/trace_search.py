@@ -8,22 +8,37 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypedDict
 
-from packetflow.capabilities.cel.sql import as_sql
-from packetflow.capabilities.conditions import Condition, ConditionError, ConditionFailed
+from packetflow.capabilities.cel.searching import Fields
+from packetflow.node.searching import search_of
 from packetflow.wire.errors import ValidationFailed
 
 PATTERN = re.compile(r"[*?\[]")
-#: What a condition may name, and what that is in the database.
-NAMES = {
-    name: name
-    for name in (
-        "id", "parent", "capability", "version", "principal", "tenant", "door", "started", "duration", "outcome", "error",
-    )
-}  # fmt: skip
+#: What a condition may ask for.
+FIELDS = Fields(
+    {
+        **{
+            name: ("text", name)
+            for name in (
+                "id",
+                "parent",
+                "capability",
+                "version",
+                "principal",
+                "tenant",
+                "door",
+                "outcome",
+                "error",
+            )
+        },
+        "started": ("time", "started"),
+        "duration": ("number", "duration"),
+    },
+    words=("capability", "principal", "outcome", "error"),
+)
 
 
 class TraceFilter(TypedDict, total=False):
-    """where: a condition in CEL over NAMES. capability, principal: patterns. outcome: `ok`, `error` (any), or an error's code.
+    """where: a condition in CEL over FIELDS. capability, principal: patterns. outcome: `ok`, `error` (any), or an error's code.
     since, until: RFC 3339. longer, shorter: seconds. text: what the error's words hold. module: one that it passed. nested: also
     requests that requests made.
     """
@@ -68,7 +83,7 @@ class TraceSearch:
         self.parameters = tuple(value for part in parts for value in part.parameters)
 
     def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether a trace is one of those. row: by NAMES; started: seconds since the epoch; modules: names of those it passed."""
+        """Whether a trace is one of those. row: by FIELDS, and modules: names of those it passed."""
         return all(part.holds(row) for part in self._parts)
 
 
@@ -108,19 +123,8 @@ def _part(key: str, value: Any) -> _Part:
 
 
 def _condition(text: str) -> _Part:
-    try:
-        condition = Condition(text, NAMES)
-        sql, parameters = as_sql(condition.tree, text, NAMES)
-    except ConditionError as error:
-        raise _wrong("where", str(error)) from None
-
-    def holds(row: Mapping[str, Any]) -> bool:
-        try:
-            return condition.holds({**row, "started": datetime.fromtimestamp(row["started"], UTC)})
-        except ConditionFailed:
-            return False  # as in the database: there is no answer, so it is not one of those
-
-    return _Part(sql, parameters, holds)
+    search = search_of(text, FIELDS)
+    return _Part(search.sql, search.values, search.holds)
 
 
 def _moment(key: str, text: str) -> float:

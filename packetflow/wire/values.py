@@ -20,10 +20,11 @@ class Metadata:
     timeout: how long the caller waits; for each item, if it is a stream. idempotency_key: two requests of one key are one.
     traceparent: W3C trace context. credit: the items that a caller by wire takes before it says more; None: it takes no
     stream. progress: told how far the request is, by the greenlet or thread that knows; it must not block.
-    step_key: what a capability can tell a repeated step of a run by; nothing on the node looks at it.
+    step_key: what a capability can tell a repeated step of a run by; nothing on the node looks at it. run: the composition is to
+    run durably, and this is told of the run (`id`); nobody waits for it.
     """
 
-    __slots__ = ("credit", "idempotency_key", "progress", "step_key", "timeout", "traceparent")
+    __slots__ = ("credit", "idempotency_key", "progress", "run", "step_key", "timeout", "traceparent")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Metadata:
         credit: int | None = None,
         progress: Callable[[Progress], None] | None = None,
         step_key: str | None = None,
+        run: Any = None,
     ) -> None:
         self.timeout = timeout
         self.idempotency_key = idempotency_key
@@ -40,6 +42,7 @@ class Metadata:
         self.credit = credit
         self.progress = progress
         self.step_key = step_key
+        self.run = run
 
     def over_http(self, streams: bool, progress: Callable[[Progress], None] | None) -> Metadata:
         """A copy of which the `Accept` header was heard: whether the caller takes a stream, and who is told of progress."""

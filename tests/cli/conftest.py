@@ -135,6 +135,30 @@ def put_dead_letter(desk: Desk, id: str = "dead" * 8) -> None:
         DatabaseDeadLetters(database, Clock()).put(letter)
 
 
+def put_run(desk: Desk, id: str = "feed" * 8) -> None:
+    """A durable run of the desk that waits for a decision."""
+    from packetflow.storage.database import Database
+    from packetflow.storage.runs.records import NewRun, Question, Wait
+    from packetflow.storage.runs.sqlite import SqliteRuns
+
+    plan = b'{"plan": {"approval": ["ana"]}, "provides": null}'
+    run = NewRun(id, "test.asked", "1.0.0", "feed", "ana", "", ("*",), b"{}", time.time())
+    wait = Wait("", "approval", "approval", time.time())
+    asked = Question(id, "", "approval", ("ana",), "", time.time(), None, "reject")
+    with Database(desk.folder / "run" / "node.db") as database:
+        store = SqliteRuns(lambda: database)
+        for old in store.find(id):
+            for table, column in (
+                ("journal", "run"),
+                ("waits", "run"),
+                ("approvals", "run"),
+                ("runs", "number"),
+            ):
+                database.append(f"DELETE FROM {table} WHERE {column} = ?", [(old.number,)])
+        number, _ = store.create(run, plan, [wait, asked])
+        store.park(number, [], 1, (0, 0), time.time())
+
+
 def until(condition: Any, seconds: float = 20.0) -> None:
     """Waits for a condition, and fails if it does not come."""
     end = time.monotonic() + seconds

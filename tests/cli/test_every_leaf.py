@@ -14,7 +14,7 @@ from packetflow.cli.lazy import LazyGroup
 from packetflow.cli.leaf import EVERYWHERE, LeafCommand
 from packetflow.cli.tree import root
 
-from .conftest import Cli, Desk, put_dead_letter
+from .conftest import Cli, Desk, put_dead_letter, put_run
 
 WORLD = Path(__file__).resolve().parents[2] / "examples" / "simulation" / "two_desks.py"
 
@@ -44,6 +44,15 @@ WORDS = {
     "flow show": ["ticket.hello"],
     "flow check": [str(FLOW)],
     "flow run": ["ticket.hello", "customer_id=C-1"],
+    "flow inspect": ["feed"],
+    "flow replay": ["feed", "--version", "keep"],
+    "flow fork": ["feed", "--version", "keep"],
+    "flow approve": ["feed"],
+    "flow reject": ["feed"],
+    "flow cancel": ["--where", 'state == "none"', "--yes"],
+    "flow resume": ["--where", 'state == "none"', "--yes"],
+    "flow retry": ["--where", 'state == "none"', "--yes"],
+    "flow signal": ["test.nothing"],
     "simulate": [str(WORLD), "--runs", "2"],
 }
 NEEDS_NO_NODE = {
@@ -110,11 +119,13 @@ def test_the_help_fits_a_narrow_terminal(path: str, command: LeafCommand) -> Non
 
 @pytest.fixture(autouse=True)
 def a_dead_letter(request: pytest.FixtureRequest) -> None:
-    """The desk has one for each command that needs it."""
+    """The desk has one for each command that needs it, and a run that waits for a decision."""
     arguments = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     if "desk" in request.fixturenames and str(arguments.get("path")).startswith("dead-letter "):
         desk: Desk = request.getfixturevalue("desk")
         put_dead_letter(desk)
+    if "desk" in request.fixturenames and "feed" in WORDS.get(str(arguments.get("path")), ()):
+        put_run(request.getfixturevalue("desk"))
 
 
 def parts(path: str) -> list[str]:

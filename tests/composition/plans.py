@@ -101,6 +101,7 @@ def bigger(node: Any) -> Any:
         ),
         node.map(lambda body: circuit_breaker(body, key="bank")),
         node.map(lambda body: hedge(body, after=1.5)),
+        node.map(hedge),
     )
 
 

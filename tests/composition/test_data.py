@@ -53,6 +53,23 @@ def test_python_functions_and_types_without_a_word_can_not_be_written() -> None:
         to_data(composition("test.plan", "x", "test.a", requires={"a": complex}))
 
 
+def test_a_value_without_an_end_is_told() -> None:
+    """Given data that holds itself, or is nested without measure, when it is a plan or a value in one, then that is a fault."""
+    endless: list[Any] = []
+    endless.append(endless)
+    deep: Any = 1
+    for _ in range(10_000):
+        deep = [deep]
+    for value in (endless, deep):
+        with pytest.raises(PlanError, match="more than 100"):
+            from_data({"id": "test.p", "intent": "x", "plan": value})
+        inputs = {"x": {"value": value}}
+        with pytest.raises(PlanError, match="more than 100 deep"):
+            from_data({"id": "test.p", "intent": "x", "plan": {"step": "test.a", "inputs": inputs}})
+        with pytest.raises(PlanError, match="at most 100 deep"):
+            node_to_data(step("test.a", inputs={"x": Value(value)}))
+
+
 TOML = """
 id = "ship.order"
 intent = "Take, pay, send"

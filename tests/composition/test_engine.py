@@ -342,6 +342,26 @@ def test_a_hedge_runs_once_more_what_takes_too_long() -> None:
     assert desk.most == 1
 
 
+def test_a_hedge_runs_once_more_what_failed_at_once() -> None:
+    answer, desk, took = run_plan(hedge(do("a", 0.5), after=100.0), None, fails("a", times=1))
+    assert answer.ok
+    assert took == pytest.approx(1.0, abs=0.1)
+    assert desk.ended == ["a", "a"]
+
+
+def test_a_hedge_without_a_time_goes_by_the_p95_of_what_it_measured() -> None:
+    """Given a body that takes 10 s once in many and 0.1 s else, when it was measured, then a slow one is run once more soon."""
+    body = step("test.do", inputs={"word": "item", "seconds": Cel("item == 'slow' ? 10.0 : 0.1")})
+    plan = loop(hedge(body), over="words", max_iterations=99)
+    _, desk, took = run_plan(plan, {"words": ["slow", *["quick"] * 3]})
+    assert took == pytest.approx(10.0 + 0.3, abs=0.3)  # nothing is known yet
+    assert desk.most == 1
+    quick = ["quick"] * 25
+    _, desk, took = run_plan(plan, {"words": [*quick, "slow"]})
+    assert desk.most == 2
+    assert took == pytest.approx(2.5 + 10.0, abs=0.5)
+
+
 def test_map_reduce_bounds_what_runs_at_once_and_keeps_the_order() -> None:
     numbers = list(range(1000))
     plan = map_reduce("numbers", step("test.double", inputs={"number": "item"}), concurrency=8, chunk=10)

@@ -133,7 +133,31 @@ def test_a_node_is_shown_in_a_few_words() -> None:
         (lambda: retry("test.a", attempts=0), "attempts is 0"),
         (lambda: retry("test.a", delay=-1), "delay is -1"),
         (lambda: circuit_breaker("test.a", key=""), "key is ''"),
+        (lambda: retry("test.a", delay=float("inf")), "delay is inf; expected a number from 0"),
+        (lambda: retry("test.a", factor=float("nan")), "factor is nan"),
+        (lambda: retry("test.a", jitter=1.5), "jitter is 1.5; expected a number from 0 to 1"),
+        (lambda: loop("test.a", over="items", max_iterations=1, delay=float("nan")), "delay is nan"),
+        (lambda: loop("test.a", over="items", max_iterations=1, delay=True), "delay is True"),
+        (lambda: step("test.a", inputs={1: "x"}), "expected a parameter's name"),  # type: ignore[dict-item]
         (lambda: hedge("test.a", after=0), "after is 0"),
+        (lambda: hedge("test.a", attempts=10**9), "expected a whole number from 1 to 100"),
+        (
+            lambda: composition("test.p", "x", "test.a", timeout=float("inf")),
+            "timeout is inf; expected seconds above 0",
+        ),
+        (lambda: composition("test.p", "x", "test.a", timeout=-1), "timeout is -1"),
+        (
+            lambda: composition("test.p", "x", step("test.a", name="")),
+            "the name of the plan is ''; expected a text",
+        ),
+        (
+            lambda: composition("test.p", "x", "test.a", requires={"class": str}).definition,
+            "no words of Python",
+        ),
+        (
+            lambda: composition("test.p", "x", step("test.a", inputs={"x": Value(print)}), durable=True),
+            "test.a is given a builtin_function_or_method, which can't be written out",
+        ),
         (lambda: map_reduce("items", "test.a", chunk=0), "chunk is 0"),
         (lambda: sleep(float("inf")), "expected seconds"),
         (lambda: composition("Plan", "x", "test.a"), "dotted lower-case name"),

@@ -88,7 +88,8 @@ def is_read(data: Any) -> bool:
         {"retry": "a.b", "attempts": 1.5},
         {"retry": "a.b", "factor": 0.5},
         {"circuit_breaker": "a.b"},
-        {"hedge": "a.b"},
+        {"hedge": "a.b", "after": 0},
+        {"hedge": "a.b", "after": None},
         {"sleep": -1},
     ],
 )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from packetflow import Context, Module, Node, Request, capability
 from packetflow.node.config import NodeConfig
 from packetflow.node.trace_keeping import GROUP
-from packetflow.node.trace_search import NAMES, TraceSearch
+from packetflow.node.trace_search import FIELDS, TraceSearch
 from packetflow.storage.database import Database
 from packetflow.storage.traces import StoredTraces, TraceRow
 from packetflow.telemetry import traces as telemetry
@@ -121,6 +121,9 @@ def test_the_filter_asks_by_capability_user_time_duration_outcome_and_error(tmp_
                 ({"where": "principal == 'ana' && outcome != 'ok'"}, 1),
                 ({"where": f"started > timestamp('{start}') && error.contains('zero')"}, 2),
                 ({"where": "!(principal in ['ana', 'cy'])", "outcome": "ok"}, 1),
+                ({"where": "!error.contains('zero') && started > '2026-01-01T00:00:00Z'"}, 2),
+                ({"where": "text('ORDER conflict')"}, 2),
+                ({"where": "duration < duration('1h')"}, 4),
             ]
             for filter_, count in asked:
                 assert len(node.recent(100, filter_)) == count, filter_  # type: ignore[arg-type]
@@ -133,10 +136,14 @@ def test_the_filter_asks_by_capability_user_time_duration_outcome_and_error(tmp_
     [
         ({"where": "principal =="}, "expected a value"),
         ({"where": "principl == 'ana'"}, "nearest principal"),
-        ({"where": "size(principal) > 3"}, "a search compares names with constants"),
-        ({"where": "id.matches('a')"}, "a search can't ask this"),
+        ({"where": "size(principal) > 3"}, "a filter can't ask this"),
+        ({"where": "duration > 'long'"}, "that is no number"),
+        ({"where": "started > 'soon'"}, "is no time"),
+        ({"where": "duration.startsWith('1')"}, "is a number, which has no startsWith"),
+        ({"where": "error < null"}, "null is neither less nor greater"),
+        ({"where": "id.matches('a')"}, "a filter can't ask this"),
         ({"where": "'; DROP TABLE traces; --"}, "a string that does not end"),
-        ({"where": "duration + 1 > 2"}, "a search compares names with constants"),
+        ({"where": "duration + 1 > 2"}, "a filter can't ask this"),
         ({"since": "yesterday"}, "is no time"),
     ],
 )
@@ -161,6 +168,7 @@ conditions = st.recursive(
         st.tuples(texts, st.lists(words, max_size=3)).map(
             lambda t: f"{t[0]} in [{', '.join(chr(34) + w + chr(34) for w in t[1])}]"
         ),
+        words.map(lambda w: f'text("{w} A")'),
         st.sampled_from(["error == null", "error != null", "parent == null", "true", "false"]),
     ),
     lambda inner: st.one_of(
@@ -187,7 +195,7 @@ conditions = st.recursive(
 def test_sql_selects_what_the_condition_selects(text: str, rows: list[TraceRow]) -> None:
     search = TraceSearch({"where": text, "nested": True})
     connection = apsw.Connection(":memory:")
-    connection.execute(f"CREATE TABLE traces ({', '.join(NAMES)}, body)")
+    connection.execute(f"CREATE TABLE traces ({', '.join(FIELDS.columns)}, body)")
     kept = [row._replace(id=str(number)) for number, row in enumerate(rows)]
     for row in kept:
         connection.execute(

@@ -10,7 +10,7 @@ import click
 
 from packetflow.cli.commands.call import call_once
 from packetflow.cli.exits import Exit
-from packetflow.cli.failures import Failure
+from packetflow.cli.failures import Failure, usage
 from packetflow.cli.invocation import Invocation
 from packetflow.cli.leaf import leaf
 from packetflow.cli.screen.painter import Painter
@@ -150,14 +150,26 @@ def show_check(out: Painter, document: Mapping[str, Any], faults: Sequence[Fault
     document="packetflow.cli.documents:Call",
     examples=[
         "flow run ticket.intake customer_id=C-1001 text='my card is lost'",
-        "flow run ticket.intake customer_id=C-1001 text=hi -v",
+        "flow run ticket.intake customer_id=C-1001 text=hi --durable",
     ],
+    changes=("no_wait",),
 )
 @click.argument("id")
 @click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
 @click.option("--input", "source", metavar="FILE", help="The payload as a JSON object; - is stdin.")
 @click.option("--key", default="", metavar="WORD", help="Idempotency key.")
-def run_(run: Invocation, id: str, fields: Sequence[str], source: str | None, key: str) -> int:
-    """Runs a composition to its end; the fields are typed by what it requires, as with `call`."""
+@click.option("--durable", is_flag=True, help="Store each step's result: the run survives the node's end.")
+def run_(run: Invocation, id: str, fields: Sequence[str], source: str | None, key: str, durable: bool) -> int:
+    """Runs a composition to its end; the fields are typed by what it requires, as with `call`.
+
+    --durable: any composition as a durable run. Who stops waiting for it ends nothing (exit 7 names the run); --no-wait
+    prints its id and does not wait.
+    """
+    if durable:
+        from packetflow.cli.commands.runs import run_durably
+
+        return run_durably(run, id, fields, source, key, run.no_wait)
+    if run.no_wait:
+        raise usage("--no-wait needs --durable: a run that is not stored belongs to who waits for it")
     nothing = {"output": None, "resume": False, "resend_unknown": False, "format": None}
     return call_once(run, id, fields, source, {"key": key, **nothing})

@@ -403,7 +403,7 @@ def hold(strand: Strand, place: str, label: str, seconds: float) -> None:
     if journal.find(place) is not None:
         return
     strand.check()
-    if seconds <= SHORT and place not in journal.waits:
+    if seconds <= SHORT and place not in journal.waits and not journal.read_only:
         strand.pause(seconds)
         journal.note(place, "done", label, None)  # so that it is not waited for again
         return

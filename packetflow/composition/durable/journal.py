@@ -22,7 +22,7 @@ class Journal:
     waits: the places that wait, as they are stored. now: seconds since the epoch. subscribed: told of each wait that is stored.
     """
 
-    __slots__ = ("_entries", "_inside", "_pending", "_subscribed", "_write", "now", "waits")
+    __slots__ = ("_entries", "_inside", "_pending", "_subscribed", "_write", "now", "read_only", "waits")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Journal:
         self.now = now
         self._subscribed = subscribed
         self._pending: list[Change] = []
+        self.read_only = False  # it is gone through for what it tells; nothing is done
 
     def find(self, place: str) -> Entry | None:
         """What a place came to, if it has ended."""

@@ -99,7 +99,7 @@ class LiveRun:
     def _until_settled(self, requests: Requests) -> RequestError | None:
         """Interpret until it has ended or waits; the error it ended with."""
         while True:
-            run = self._run = Run(self.row.id, requests, self.runs.engine, self.journal)
+            run = self._run = Run(self.row.id, requests, self.runs.engine, self.journal, self.row.generation)
             strand = self._strand = Strand(run)
             strand.greenlet = getcurrent()
             if self._stop is not None:

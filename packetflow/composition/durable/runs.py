@@ -18,7 +18,7 @@ from packetflow.composition.durable.live import LiveRun
 from packetflow.composition.durable.outcomes import Parked
 from packetflow.composition.durable.plans import Plans
 from packetflow.composition.durable.strands import Requests, Run, Undo
-from packetflow.composition.durable.versions import contracts_of, unfit
+from packetflow.composition.durable.versions import check_readable, contracts_of, unfit
 from packetflow.composition.engine import Engine
 from packetflow.composition.plan import Composition
 from packetflow.storage.errors import StorageUnavailable
@@ -39,6 +39,7 @@ from packetflow.wire.errors import Conflict, RequestError, Timeout, Unavailable,
 AT_ONCE = 256  # runs that are taken up at the same time; those that callers begin are not counted
 BATCH = 200  # runs that are read together
 AGAIN = 1.0  # seconds between two looks at a store that can't be read
+AGAIN_LASTING = 30.0  # the same, where somebody has to mend it
 
 
 class Outcome(NamedTuple):
@@ -160,7 +161,12 @@ class Runs:
         if not fresh:
             row = self.store.load([number])[0].row
             if (row.composition, row.payload) != (new.composition, new.payload):
-                raise Conflict(f"the key {key!r} began another run, {row.id[:8]}", {"run": row.id})
+                said = (key or "").rpartition("/")[2]
+                raise Conflict(
+                    f"the idempotency key {said!r} began run {row.id[:8]} with another payload; expected the same payload, "
+                    "or another key",
+                    {"run": row.id, "idempotency_key": said},
+                )
             return row
         row = row_of(number, new)
         self._go(LiveRun(self, Loaded(row, [], []), stored))
@@ -289,6 +295,7 @@ class Runs:
                 continue
             try:
                 plan = self.plans.stored(row)
+                check_readable(loaded)
                 unfit(row, plan, loaded.entries, self.contract)
             except RequestError as error:
                 self.strand(row, error)
@@ -303,14 +310,16 @@ class Runs:
             self.ended(row, STRANDED, None, error)
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """What is asked of the store, when it can be: a store that can't be used is a state, not the end of a process."""
+        told = ""
         while True:
             try:
                 return ask()
             except StorageUnavailable as error:
-                if error.lasting:
-                    raise
-                self.engine.log.warning("the runs wait for the store", error=str(error))
-                gevent.sleep(AGAIN)
+                if str(error) != told:
+                    told = str(error)
+                    self.engine.log.warning("the runs wait for the store", error=told)
+                gevent.sleep(AGAIN_LASTING if error.lasting else AGAIN)
 
     def _go(self, live: LiveRun) -> gevent.Greenlet[..., None]:
         self._live[live.row.number] = live
@@ -325,4 +334,5 @@ def row_of(number: int, new: NewRun) -> RunRow:
     return RunRow(
         number, new.id, new.composition, new.version, new.plan, RUNNING, new.principal, new.tenant, new.rights,
         new.payload, new.started, new.started, None, new.expires, None, None, new.key, new.contracts, 0, 0, 1, "",
+        0, new.origin,
     )  # fmt: skip

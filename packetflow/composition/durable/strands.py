@@ -58,6 +58,7 @@ class Run:
     """One run while it is interpreted. engine: for what all runs of a node share."""
 
     __slots__ = (
+        "_keyed",
         "draining",
         "engine",
         "gatherings",
@@ -70,8 +71,12 @@ class Run:
         "undone",
     )
 
-    def __init__(self, id: str, requests: Requests, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self, id: str, requests: Requests, engine: Engine, journal: Journal, generation: int = 0
+    ) -> None:
+        """generation: how often it was begun again after it had been undone; its keys are others then."""
         self.id = id
+        self._keyed = f"{id}~{generation}" if generation else id
         self.requests = requests
         self.engine = engine
         self.journal = journal
@@ -94,13 +99,13 @@ class Run:
         Another one after it was undone: then it is to happen once more. And each undoing has its own.
         """
         if "(" not in place:
-            return f"{self.id}/{place}"
+            return f"{self._keyed}/{place}"
         undone, undoes, attempt = place.partition("/compensate(")
         if undoes:
-            return f"{self.id}/{undone}/compensate{ATTEMPT.sub('', '(' + attempt)}"
+            return f"{self._keyed}/{undone}/compensate{ATTEMPT.sub('', '(' + attempt)}"
         base = ATTEMPT.sub("", place)
         again = len(self.undone.get(base, ()))
-        return f"{self.id}/{base}~{again}" if again else f"{self.id}/{base}"
+        return f"{self._keyed}/{base}~{again}" if again else f"{self._keyed}/{base}"
 
     def was_undone(self, place: str) -> None:
         """A step was undone, or that was tried."""

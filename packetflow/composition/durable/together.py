@@ -13,7 +13,7 @@ from packetflow.composition.durable.strands import Child, Gathering, Operation, 
 from packetflow.composition.engine import collection, evaluated, put
 from packetflow.composition.flow import NOT_UNDONE
 from packetflow.composition.nodes import Hedge, MapReduce, Node, Parallel, Race
-from packetflow.composition.together import LOST, fields_of, reduced
+from packetflow.composition.together import LOST, Measured, fields_of, reduced
 from packetflow.storage.runs.records import Entry, Wait
 from packetflow.wire.errors import Cancelled, RequestError, Timeout, TooLarge, error_from_dict
 
@@ -148,6 +148,7 @@ def race(interpreter: Interpreter, node: Race, path: str, static: str, tail: boo
 def hedge(interpreter: Interpreter, node: Hedge, path: str, static: str, tail: bool) -> Operation:
     """See Hedge."""
     body = interpreter.each(node, "body", static)
+    measured = Measured()
 
     def run(strand: Strand, scope: Scope, prefix: str) -> Any:
         place = prefix + path
@@ -157,6 +158,8 @@ def hedge(interpreter: Interpreter, node: Hedge, path: str, static: str, tail: b
         mark = strand.mark()
         errors: dict[int, RequestError] = {}
         winner: Child | None = None
+        after = measured.p95() if node.after is None else node.after
+        since = strand.run.clock.monotonic()
         with Gathering(strand) as gathering:
             begun, overdue = 0, True
             while winner is None:
@@ -164,7 +167,7 @@ def hedge(interpreter: Interpreter, node: Hedge, path: str, static: str, tail: b
                     at = f"{place}({begun + 1})"
                     gathering.begin(begun, body, Scope(scope), at + "/", at)
                     begun += 1
-                child = gathering.next(node.after if begun < node.attempts else None)
+                child = gathering.next(after if begun < node.attempts else None)
                 overdue = child is None
                 if child is None:
                     continue
@@ -176,6 +179,7 @@ def hedge(interpreter: Interpreter, node: Hedge, path: str, static: str, tail: b
                     errors[child.index] = child.error
                     if len(errors) == node.attempts:
                         raise errors[0]
+            measured.add(strand.run.clock.monotonic() - since)
             gathering.stop(Cancelled(LOST), wait=True)
         return won(interpreter, strand, scope, winner, place, node.label, mark)
 

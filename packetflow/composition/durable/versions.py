@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from packetflow.composition.durable.plans import StoredPlan
 from packetflow.composition.nodes import Step
 from packetflow.composition.plan import walk
-from packetflow.storage.runs.records import Entry, RunRow
+from packetflow.storage.runs.records import FORMAT, KINDS, Entry, Loaded, RunRow
 from packetflow.wire.errors import Unavailable
 
 Contract = Callable[[str], "tuple[str, Any, Any] | None"]  # version, requires, provides
@@ -24,6 +24,24 @@ def contracts_of(capabilities: Iterable[str], contract: Contract) -> dict[str, A
         for name, one in found.items()
         if one is not None
     }
+
+
+def check_readable(loaded: Loaded) -> None:
+    """Raises Unavailable for a run that a later version wrote: this one would read it wrongly."""
+    row = loaded.row
+    if row.format > FORMAT:
+        raise Unavailable(
+            f"run {row.id[:8]} is stored in format {row.format}, this node reads {FORMAT}; start it with the version of "
+            "PacketFlow that wrote it, or a later one",
+            {"run": row.id, "format": row.format},
+        )
+    for entry in loaded.entries:
+        if entry.kind not in KINDS:
+            raise Unavailable(
+                f"run {row.id[:8]} has an event {entry.kind!r} at {entry.place or 'its plan'}, which this version does not "
+                f"know (it knows {', '.join(KINDS)}); start the node with a later version of PacketFlow, or fork the run",
+                {"run": row.id, "place": entry.place},
+            )
 
 
 def unfit(row: RunRow, plan: StoredPlan, entries: Iterable[Entry], contract: Contract) -> None:

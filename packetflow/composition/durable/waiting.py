@@ -82,7 +82,7 @@ def approval(interpreter: Interpreter, node: Approval, path: str, static: str, t
             strand.check()
             now = journal.now()
             due = None if node.deadline is None else now + node.deadline
-            id = hashlib.sha256(strand.run.key(place).encode()).hexdigest()[:32]
+            id = hashlib.sha256(f"{strand.run.key(place)} {now}".encode()).hexdigest()[:32]
             question = Question(id, place, node.label, who, node.subject, now, due, on_timeout)
             journal.wait(Wait(place, "approval", node.label, now, due), question=question)
             entry = journal.find(place)

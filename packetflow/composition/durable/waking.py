@@ -11,7 +11,8 @@ from gevent.event import Event as Bell
 from pydantic_core import from_json, to_json
 
 from packetflow.capabilities.conditions import ConditionError, Expression
-from packetflow.composition.durable.runs import Runs
+from packetflow.composition.durable.mending import Mending
+from packetflow.composition.durable.runs import AGAIN, AGAIN_LASTING, Runs
 from packetflow.storage.errors import StorageUnavailable
 from packetflow.storage.runs.records import (
     ENDED,
@@ -49,8 +50,11 @@ PRUNE = 600.0  # seconds between two looks for those that are older
 class Waking:
     """Wakes the runs of a node."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, mending: Mending, kept: float = KEPT) -> None:
+        """kept: seconds that a run is kept after its end."""
         self.runs = runs
+        self.mending = mending
+        self._kept = kept
         self.store = runs.store
         self._bell = Bell()
         self._next: float | None = None
@@ -65,11 +69,15 @@ class Waking:
                 if self._is_meant(wait, event) and self._deliver(run, wait.place, event):
                     return
 
+    def look(self) -> None:
+        """Look at the times now: the clock may have been set."""
+        self._bell.set()
+
     # ---- times ----------------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
         """Wake what is due, and remove what ended long ago, for ever."""
-        pruned = 0.0
+        pruned, told = 0.0, ""
         while True:
             try:
                 now = self.runs.now()
@@ -83,16 +91,29 @@ class Waking:
                     continue
                 if now >= pruned + PRUNE:
                     pruned = now
-                    while self.store.remove_ended(now - KEPT, BATCH) == BATCH:
-                        pass
+                    self._forget(now - self._kept)
                 self._next = self.store.next_due()
             except StorageUnavailable as error:
-                self.runs.engine.log.warning("the times wait for the store", error=str(error))
-                gevent.sleep(1.0)
+                if str(error) != told:
+                    told = str(error)
+                    self.runs.engine.log.warning("the times wait for the store", error=told)
+                gevent.sleep(AGAIN_LASTING if error.lasting else AGAIN)
                 continue
+            told = ""
             left = LONGEST if self._next is None else min(LONGEST, max(0.0, self._next - self.runs.now()))
             self._bell.wait(left)
             self._bell.clear()
+
+    def _forget(self, before: float) -> None:
+        """Remove what ended before, and give the room back to the disk."""
+        gone = 0
+        while removed := self.store.remove_ended(before, BATCH):
+            gone += removed
+            if removed < BATCH:
+                break
+        if gone:
+            freed = self.store.vacuum()
+            self.runs.engine.log.info("old runs were forgotten", runs=gone, bytes=freed)
 
     @staticmethod
     def _together(work: Callable[[Any], Any], what: list[Any]) -> list[Any]:
@@ -187,11 +208,7 @@ class Waking:
 
         Raises NotFound, Forbidden for who may not, Conflict if it was decided before, saying by whom.
         """
-        found = self.store.approvals(id, only_open=False) if len(id) >= SHORTEST_ID else []
-        if len(found) != 1:
-            ids = [one.id for one in found]
-            raise NotFound(f"{len(found) or 'no'} approvals begin with {id!r}", {"candidates": ids})
-        approval = found[0]
+        approval = self._approval(id)
         if not anybody and who not in approval.who:
             raise Forbidden(
                 f"approval {approval.id[:8]} asks {', '.join(approval.who)}, not {who}",
@@ -199,6 +216,10 @@ class Waking:
             )
         if values and state != MODIFIED:
             raise ValidationFailed("only a modifying decision has values", {"faults": []})
+        if approval.state == OPEN and approval.deadline is not None and approval.deadline <= self.runs.now():
+            approval, _ = self._end_approval(
+                approval, EXPIRED, "", "", {}
+            )  # its time was over while the node was away
         if approval.state == OPEN:
             approval, changed = self._end_approval(approval, state, who, comment, values or {})
             if changed:
@@ -206,6 +227,24 @@ class Waking:
         by = f" by {approval.decided_by}" if approval.decided_by else ""
         details = {"approval": approval.id, "state": approval.state, "by": approval.decided_by}
         raise Conflict(f"approval {approval.id[:8]} was {approval.state}{by} already", details)
+
+    def _approval(self, id: str) -> Approval:
+        """The one whose id begins so, or the one of the run whose id does: the open one, if there is one."""
+        if len(id) < SHORTEST_ID:
+            raise too_short(id)
+        found = self.store.approvals(id.lower(), only_open=False)
+        if not found:
+            runs = self.store.find(id.lower())
+            every = [one for run in runs for one in self.store.approvals(only_open=False, run=run.number)]
+            found = [one for one in every if one.state == OPEN] or every[-1:]
+            if runs and not found:
+                raise NotFound(f"run {runs[0].id[:8]} asks nobody", {"run": runs[0].id})
+        if not found:
+            raise NotFound(f"no approval, and no run, {id!r}", {"approval": id})
+        if len(found) > 1:
+            ids = [one.id for one in found]
+            raise ValidationFailed(f"{id!r} means {len(found)} approvals", {"candidates": ids, "faults": []})
+        return found[0]
 
     def _end_approval(
         self, approval: Approval, state: str, who: str, comment: str, values: dict[str, Any]
@@ -219,12 +258,10 @@ class Waking:
     def find(self, id: str) -> RunRow:
         """The run whose id begins so. Raises NotFound; ValidationFailed for too short an id, or one that begins several."""
         if len(id) < SHORTEST_ID:
-            raise ValidationFailed(
-                f"id {id!r} is too short; expected {SHORTEST_ID} letters or more", {"faults": []}
-            )
+            raise too_short(id)
         found = self.store.find(id.lower())
         if not found:
-            raise NotFound(f"no run {id!r}", {"run": id})
+            raise NotFound(f"no run {id!r}; `packetflow flow runs` lists them", {"run": id})
         if len(found) > 1:
             candidates = [row.id for row in found]
             raise ValidationFailed(
@@ -239,9 +276,7 @@ class Waking:
         self.end(row, Cancelled(f"cancelled by {who}"), "cancelled")
         return True
 
-    def resume(self, row: RunRow) -> bool:
-        """Have a run that is stuck (forbidden, stranded) go on, if it can now; whether it was."""
-        if not self.store.set_state(row.number, [FORBIDDEN, STRANDED], RUNNING, self.runs.now()):
-            return False
-        self.runs.take_up([row.number])
-        return True
+
+def too_short(id: str) -> ValidationFailed:
+    """The error for an id of which too little is given."""
+    return ValidationFailed(f"id {id!r} is too short; expected {SHORTEST_ID} letters or more", {"faults": []})

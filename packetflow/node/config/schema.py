@@ -241,6 +241,7 @@ class StorageSection(Section):
     dead_letters: Duration = Field(
         default=30 * 86_400.0, description="How long what failed for good is kept."
     )
+    runs: Duration = Field(default=30 * 86_400.0, description="How long a durable run is kept after its end.")
     queue: Count = Field(default=10_000, description="Writes that wait for the disk; more are `overloaded`.")
 
 

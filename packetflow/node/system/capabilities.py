@@ -85,6 +85,9 @@ class View(Protocol):
     def waking(self) -> Waking:
         """The durable runs."""
 
+    def start_run(self, id: str, payload: dict[str, Any], key: str | None, context: Context) -> str:
+        """Begin a durable run."""
+
     def begin_stop(self, drain: float | None, now: bool) -> None:
         """Start to stop."""
 

@@ -13,6 +13,17 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class WaitRow(TypedDict):
+    """What a run waits for. what: event, time or approval."""
+
+    place: str
+    what: str
+    label: str
+    event: str | None
+    since: str
+    due: str | None
+
+
 class RunRow(TypedDict):
     """A durable run. done: steps that were asked for. attempts: how often it was taken up. error: why it failed or is stuck."""
 
@@ -25,7 +36,9 @@ class RunRow(TypedDict):
     done: int
     retries: int
     attempts: int
+    principal: str
     error: dict[str, Any] | None
+    waits: list[WaitRow]
 
 
 class Runs(TypedDict):
@@ -46,17 +59,6 @@ class PlaceRow(TypedDict):
     seconds: float
 
 
-class WaitRow(TypedDict):
-    """What a run waits for. what: event, time or approval."""
-
-    place: str
-    what: str
-    label: str
-    event: str | None
-    since: str
-    due: str | None
-
-
 class ApprovalRow(TypedDict):
     """An approval. state: open, or its one end: approved, rejected, modified, escalated, expired, withdrawn."""
 
@@ -74,13 +76,14 @@ class ApprovalRow(TypedDict):
 
 
 class RunDetail(RunRow):
-    """`system.run`."""
+    """`system.run`. origin: of what run it was forked. note: what was done to it by hand."""
 
-    principal: str
     tenant: str
+    payload: dict[str, Any]
     result: Any
+    note: str
+    origin: str
     steps: list[PlaceRow]
-    waits: list[WaitRow]
     approvals: list[ApprovalRow]
 
 
@@ -89,6 +92,41 @@ class RunChange(TypedDict):
 
     id: str
     changed: bool
+
+
+class RunBegun(TypedDict):
+    """`system.run.start`."""
+
+    id: str
+
+
+class RunForked(TypedDict):
+    """`system.run.fork`. id: the new run's; origin: the old one's."""
+
+    id: str
+    origin: str
+
+
+class RunDifference(TypedDict):
+    """What a run did at a place, and what a plan would do. Empty: nothing."""
+
+    place: str
+    was: str
+    now: str
+
+
+class RunReplay(TypedDict):
+    """`system.run.replay`. against: the version that it was held against. ahead: what a run that has not ended would do next.
+    folded: iterations and such that nobody can look into."""
+
+    id: str
+    composition: str
+    version: str
+    against: str
+    same: bool
+    differences: list[RunDifference]
+    ahead: list[RunDifference]
+    folded: int
 
 
 class Signalled(TypedDict):

@@ -18,6 +18,9 @@ CANCELLED = "cancelled"
 ENDED = (COMPLETED, FAILED, CANCELLED)
 STATES = (RUNNING, WAITING, FORBIDDEN, STRANDED, *ENDED)
 
+FORMAT = 1  # of what is written of a run; a node does not go on with runs of a later one
+KINDS = ("done", "failed", "fold", "undo", "wait", "since", "won")  # of entries that this node can read
+
 # What a question can become; all but the first are its end.
 OPEN = "open"
 APPROVED, REJECTED, MODIFIED, ESCALATED = "approved", "rejected", "modified", "escalated"
@@ -58,6 +61,12 @@ class Drop(NamedTuple):
     place: str
 
 
+class Forget(NamedTuple):
+    """Forget the entry of a place, and whatever waits right there."""
+
+    place: str
+
+
 class Wait(NamedTuple):
     """Wait at a place: until `due` (seconds since the epoch), for an event, for a decision.
 
@@ -94,7 +103,7 @@ class Publish(NamedTuple):
     events: tuple[Outgoing, ...]
 
 
-Change = Put | Drop | Wait | Question | Publish
+Change = Put | Drop | Forget | Wait | Question | Publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,8 @@ class NewRun:
     """A run that begins. times: seconds since the epoch.
 
     plan: digest of the plan; rights: capability patterns of who began it; expires: when `run_ttl` ends it; key: what
-    makes a second beginning the same run. contracts: JSON, what each step's capability was when the run began.
+    makes a second beginning the same run. contracts: JSON, what each step's capability was when the run began. origin: of what
+    run it was forked.
     """
 
     id: str
@@ -117,13 +127,15 @@ class NewRun:
     expires: float | None = None
     key: str | None = None
     contracts: bytes = b"{}"
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as it is stored. number: its place in the store, in the order of the beginnings. result, error: JSON.
 
-    attempts: how often it was taken up. retries: of steps. note: what was remarked on the way, for people.
+    attempts: how often it was taken up. retries: of steps. note: what was remarked on the way, for people. generation: how often
+    it was begun again after it had been undone. origin: the run that it was forked from. format: of what is stored of it.
     """
 
     number: int
@@ -148,6 +160,9 @@ class RunRow:
     retries: int
     attempts: int
     note: str
+    generation: int = 0
+    origin: str = ""
+    format: int = FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +210,24 @@ class Loaded(NamedTuple):
     waits: list[str]
 
 
+class Again(NamedTuple):
+    """How a run that has ended, or is stuck, goes on. before: states that it may be in. changes: what is forgotten of it.
+
+    plan, body, version, contracts: another plan to go on with. generation: whether its steps get new keys. expires: its
+    new end.
+    """
+
+    before: tuple[str, ...]
+    changes: tuple[Change, ...]
+    plan: str
+    body: bytes
+    version: str
+    contracts: bytes
+    generation: bool
+    expires: float | None
+    note: str
+
+
 class Due(NamedTuple):
     """A wait whose time has come."""
 
@@ -220,11 +253,21 @@ class Event(NamedTuple):
     at: float
 
 
+class Where(NamedTuple):
+    """A filter in SQL, and its values."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+
 class RunFilter(NamedTuple):
-    """Which runs to list. None: any. before: only runs with a lower number, to page on."""
+    """Which runs to list. None: any. before: only runs with a lower number, to page on. where: over COLUMNS (reading.py);
+    now: of its ages, seconds since the epoch."""
 
     state: str | None = None
     composition: str | None = None
     principal: str | None = None
     before: int | None = None
     limit: int = 50
+    where: Where | None = None
+    now: float = 0.0

@@ -31,7 +31,10 @@ RUNS = Schema(
             steps INTEGER NOT NULL DEFAULT 0,
             retries INTEGER NOT NULL DEFAULT 0,
             attempts INTEGER NOT NULL DEFAULT 1,
-            note TEXT NOT NULL DEFAULT ''
+            note TEXT NOT NULL DEFAULT '',
+            generation INTEGER NOT NULL DEFAULT 0,
+            origin TEXT NOT NULL DEFAULT '',
+            format INTEGER NOT NULL
         );
         CREATE UNIQUE INDEX runs_key ON runs (key) WHERE key IS NOT NULL;
         CREATE INDEX runs_open ON runs (state, number) WHERE ended IS NULL;

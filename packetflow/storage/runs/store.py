@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from packetflow.storage.runs.records import (
+    Again,
     Approval,
     Change,
     Due,
@@ -65,6 +66,9 @@ class RunStore(Protocol):
     def take_up(self, runs: Sequence[int], now: float) -> None:
         """Count that runs are taken up again."""
 
+    def again(self, run: int, again: Again, now: float) -> bool:
+        """Have a run that has ended, or is stuck, go on as `again` says, if it is in one of its states; whether it was."""
+
     # ---- what it waits for ------------------------------------------------------------------------------------------------
 
     def settle(
@@ -89,6 +93,9 @@ class RunStore(Protocol):
 
     def waits_of(self, run: int) -> list[WaitRow]:
         """What a run waits for."""
+
+    def waits_for(self, runs: Sequence[int]) -> dict[int, list[WaitRow]]:
+        """What each of several runs waits for."""
 
     def keep_event(self, run: int, event: Event) -> bool:
         """Keep an event for a run that may wait for it later; whether its id is new to the run."""
@@ -116,7 +123,7 @@ class RunStore(Protocol):
         """The runs whose id begins so, 20 at most."""
 
     def listed(self, which: RunFilter) -> list[RunRow]:
-        """Runs, the newest first."""
+        """Runs, the newest first. Raises ValidationFailed, with the place, for a `where` that is none."""
 
     def in_state(self, states: Sequence[str], after: int, limit: int) -> list[int]:
         """The numbers of runs in one of these states, in order, behind `after`."""
@@ -131,3 +138,6 @@ class RunStore(Protocol):
 
     def remove_ended(self, before: float, limit: int) -> int:
         """Remove runs that ended before, with all that is theirs; how many went."""
+
+    def vacuum(self) -> int:
+        """Give the room of what was removed back to the disk; bytes."""
