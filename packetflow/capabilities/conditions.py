@@ -11,14 +11,13 @@ and reaches nothing but the values it is given.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from packetflow.capabilities.cel.compiling import STEPS, Compiler, Names, is_yes_or_no
-from packetflow.capabilities.cel.faults import ConditionError, ConditionFailed, Fault
+from packetflow.capabilities.cel.faults import ConditionError, ConditionFailed, Fault, unknown
 from packetflow.capabilities.cel.parser import parse
 from packetflow.capabilities.cel.tree import Node
 
@@ -66,9 +65,7 @@ class Expression:
         there = set(known)
         for name in self.names:
             if name not in there:
-                near = difflib.get_close_matches(name, sorted(there), n=1)
-                hint = f"nearest {near[0]}" if near else f"there is {', '.join(sorted(there)) or 'nothing'}"
-                reason = f"names {name!r}, which nothing gives; {hint}"
+                reason = unknown(name, "nothing gives", there)
                 raise ConditionError(reason, self.text, self._places[name], whole=True)
 
     def evaluate(self, names: Mapping[str, Any]) -> Any:

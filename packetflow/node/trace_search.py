@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypedDict
 
-from packetflow.capabilities.cel.searching import Fields, Search
-from packetflow.capabilities.conditions import ConditionError
+from packetflow.capabilities.cel.searching import Fields
+from packetflow.node.searching import search_of
 from packetflow.wire.errors import ValidationFailed
 
 PATTERN = re.compile(r"[*?\[]")
@@ -123,10 +123,7 @@ def _part(key: str, value: Any) -> _Part:
 
 
 def _condition(text: str) -> _Part:
-    try:
-        search = Search(text, FIELDS)
-    except ConditionError as error:
-        raise _wrong("where", str(error)) from None
+    search = search_of(text, FIELDS)
     return _Part(search.sql, search.values, search.holds)
 
 

@@ -30,7 +30,7 @@ def test_a_filter_that_is_none_is_told_with_its_place(project: Desk) -> None:
     project.start()
     wrong = project("trace", "list", "--where", "outcom == 'ok'")
     assert wrong.code != 0
-    assert "the nearest is 'outcome'" in wrong.err
+    assert "nearest outcome" in wrong.err
     assert "column 1" in wrong.err
     when = project("trace", "list", "--until", "yesterday")
     assert when.code == 2

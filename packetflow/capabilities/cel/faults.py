@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from packetflow.otp.errors import PacketFlowError
 
 SHOWN = 120  # characters of the line that an error shows around its place
@@ -43,6 +46,14 @@ class Fault(Exception):
     def __init__(self, reason: str, at: int = -1) -> None:
         super().__init__(reason)
         self.reason, self.at = reason, at
+
+
+def unknown(name: str, what: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: `names 'amont', which nothing gives; nearest amount`."""
+    there = sorted(known)
+    near = difflib.get_close_matches(name, there, n=1)
+    hint = f"nearest {near[0]}" if near else f"there is {', '.join(there) or 'nothing'}"
+    return f"names {name!r}, which {what}; {hint}"
 
 
 def place(text: str, at: int) -> tuple[int, int]:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from packetflow.capabilities.cel.compiling import meant
-from packetflow.capabilities.cel.faults import ConditionError, Fault
+from packetflow.capabilities.cel.faults import ConditionError, Fault, unknown
 from packetflow.capabilities.cel.functions import FUNCTIONS
 from packetflow.capabilities.cel.parser import parse
 from packetflow.capabilities.cel.tree import Binary, Call, ListOf, Logic, Name, Node, Unary
@@ -162,7 +161,8 @@ class Search:
     def _column(self, name: Name) -> tuple[Kind, str]:
         found = self._fields.columns.get(name.name)
         if found is None:
-            raise Fault(f"there is no {name.name!r}{meant(name.name, self._fields.columns)}", name.at)
+            reason = unknown(name.name, "is no field", self._fields.columns)
+            raise ConditionError(reason, self.text, name.at, whole=True)
         return found
 
     def _constant(self, node: Node, kind: Kind) -> Any:

@@ -9,8 +9,10 @@ import gevent
 from pydantic import Field
 from pydantic_core import from_json
 
+from packetflow.capabilities.cel.searching import Fields
 from packetflow.capabilities.context import Context
 from packetflow.capabilities.definition import capability as declare
+from packetflow.node.searching import search_of
 from packetflow.node.system import run_shapes as shapes
 
 if TYPE_CHECKING:
@@ -58,12 +60,16 @@ def _looking(node: HasRuns) -> list[Callable[..., Any]]:
         ] = None,
     ) -> shapes.Runs:
         """The durable runs, the newest first."""
+        from packetflow.storage.runs.reading import COLUMNS, WORDS
         from packetflow.storage.runs.records import RunFilter
+        from packetflow.storage.runs.records import Where as Asked
 
         waking = node.waking()
         store = waking.store
         older = None if before is None else waking.find(before).number
-        which = RunFilter(state, composition, principal, older, limit, where, waking.runs.now())
+        search = search_of(where, Fields(COLUMNS, WORDS)) if where else None
+        asked = None if search is None else Asked(search.sql, search.values)
+        which = RunFilter(state, composition, principal, older, limit, asked, waking.runs.now())
         rows = store.listed(which)
         waits = store.waits_for([row.number for row in rows if row.state == "waiting"])
         return {"runs": [_row(one, waits.get(one.number, ())) for one in rows], "counts": store.counts()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+from gevent.lock import BoundedSemaphore
 from pydantic_core import from_json
 
 from packetflow.storage.database import Database
@@ -15,7 +16,6 @@ from packetflow.storage.outbox import Event as Outgoing
 from packetflow.storage.runs.records import Approval, Due, Entry, Event, Loaded, RunFilter, RunRow, WaitRow
 from packetflow.storage.runs.schema import RUNS
 from packetflow.storage.transaction import Transaction
-from packetflow.storage.where import Fields, translated
 
 RUN = (
     "number, id, composition, version, plan, state, principal, tenant, rights, payload, started, updated, ended, expires,"
@@ -25,31 +25,31 @@ APPROVAL = (
     "a.id, a.run, r.id, r.composition, a.place, a.label, a.who, a.subject, a.opened, a.deadline, a.on_timeout,"
     " a.state, a.decided_by, a.decided_at, a.comment, a.answers"
 )
+Kind = Literal["text", "number", "time"]
 NOW = ":now"  # stands for the time in what is asked for
-# What runs can be asked by (storage/where.py). age: seconds since it began; duration: until it ended, or by now.
-FIELDS = Fields(
-    {
-        "id": ("text", "id"),
-        "state": ("text", "state"),
-        "composition": ("text", "composition"),
-        "version": ("text", "version"),
-        "principal": ("text", "principal"),
-        "tenant": ("text", "tenant"),
-        "origin": ("text", "origin"),
-        "error": ("text", "json_extract(error, '$.code')"),
-        "message": ("text", "json_extract(error, '$.message')"),
-        "started": ("time", "started"),
-        "updated": ("time", "updated"),
-        "ended": ("time", "ended"),
-        "age": ("number", f"({NOW} - started)"),
-        "duration": ("number", f"(coalesce(ended, {NOW}) - started)"),
-        "steps": ("number", "steps"),
-        "retries": ("number", "retries"),
-        "attempts": ("number", "attempts"),
-    },
-    "id || ' ' || composition || ' ' || principal || ' ' || note || ' ' || coalesce(json_extract(error, '$.code') || ' '"
-    " || json_extract(error, '$.message'), '')",
-)
+# What runs can be asked by: kind and SQL of each field. age: seconds since it began; duration: until it ended, or by now.
+COLUMNS: Mapping[str, tuple[Kind, str]] = {
+    "id": ("text", "id"),
+    "state": ("text", "state"),
+    "composition": ("text", "composition"),
+    "version": ("text", "version"),
+    "principal": ("text", "principal"),
+    "tenant": ("text", "tenant"),
+    "origin": ("text", "origin"),
+    "error": ("text", "json_extract(error, '$.code')"),
+    "message": ("text", "json_extract(error, '$.message')"),
+    "started": ("time", "started"),
+    "updated": ("time", "updated"),
+    "ended": ("time", "ended"),
+    "age": ("number", f"({NOW} - started)"),
+    "duration": ("number", f"(coalesce(ended, {NOW}) - started)"),
+    "steps": ("number", "steps"),
+    "retries": ("number", "retries"),
+    "attempts": ("number", "attempts"),
+    "note": ("text", "note"),
+}
+# What text("...") looks through.
+WORDS = ("id", "composition", "principal", "note", "error", "message")
 MANY = 200  # runs that are read in one statement
 
 
@@ -66,6 +66,7 @@ class SqliteReading:
     ) -> None:
         self._get = database
         self._published = published
+        self._preparing = BoundedSemaphore()
         self._database: Database = None  # type: ignore[assignment]  # until _prepare
 
     def _write(self, work: Any) -> Any:
@@ -78,10 +79,13 @@ class SqliteReading:
 
     def _prepare(self) -> None:
         database = self._get()
-        if database is not self._database:
-            database.prepare(RUNS)
-            database.prepare(OUTBOX)
-            self._database = database
+        if database is self._database:
+            return
+        with self._preparing:  # once, however many ask at first
+            if database is not self._database:
+                database.prepare(RUNS)
+                database.prepare(OUTBOX)
+                self._database = database
 
     def due(self, now: float, limit: int) -> list[Due]:
         """See RunStore."""
@@ -196,10 +200,9 @@ class SqliteReading:
         if which.before is not None:
             where.append("number < ?")
             values.append(which.before)
-        if which.where:
-            asked = translated(which.where, FIELDS)
-            where.append(asked.sql.replace(NOW, repr(which.now)))
-            values += asked.values
+        if which.where is not None:
+            where.append(which.where.sql.replace(NOW, repr(which.now)))
+            values += which.where.values
         rows = self._read(
             f"SELECT {RUN} FROM runs WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?",
             (*values, which.limit),

@@ -253,14 +253,21 @@ class Event(NamedTuple):
     at: float
 
 
+class Where(NamedTuple):
+    """A filter in SQL, and its values."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+
 class RunFilter(NamedTuple):
-    """Which runs to list. None: any. before: only runs with a lower number, to page on. where: a filter as people write it
-    (storage/where.py); now: of its ages, seconds since the epoch."""
+    """Which runs to list. None: any. before: only runs with a lower number, to page on. where: over COLUMNS (reading.py);
+    now: of its ages, seconds since the epoch."""
 
     state: str | None = None
     composition: str | None = None
     principal: str | None = None
     before: int | None = None
     limit: int = 50
-    where: str = ""
+    where: Where | None = None
     now: float = 0.0
