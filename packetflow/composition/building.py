@@ -27,7 +27,7 @@ from packetflow.composition.nodes import (
     Subflow,
 )
 from packetflow.composition.plan import Composition
-from packetflow.composition.waiting import Approval, WaitFor
+from packetflow.composition.waiting import Approval, StateMachine, Transition, WaitFor
 
 Given: TypeAlias = Node | str | Capability | Callable[..., Any]
 
@@ -181,6 +181,16 @@ def sleep(seconds: float, *, name: str | None = None) -> Sleep:
 def wait_for(event: str, **options: Any) -> WaitFor:
     """Wait for an event by name. options: as of WaitFor."""
     return WaitFor(event, **options)
+
+
+def transition(event: str, to: str, *, when: str | None = None, do: Given | None = None) -> Transition:
+    """A way out of a state of a state_machine: on an event, if `when` holds."""
+    return Transition(event, to, when, None if do is None else node_of(do))
+
+
+def state_machine(initial: str, states: Mapping[str, Iterable[Transition]], **options: Any) -> StateMachine:
+    """Go from state to state by events. options: as of StateMachine."""
+    return StateMachine(initial, {name: tuple(ways) for name, ways in states.items()}, **options)
 
 
 def approval(who: Iterable[str], **options: Any) -> Approval:
