@@ -54,7 +54,7 @@ T = TypeVar("T")
 FORMAT = 1  # of plans as data; a file may say `format = 1`
 TOP = ("format", "id", "intent", "version", "requires", "provides", "timeout", "tags", "durable", "run_ttl",
        "steps", "plan")  # fmt: skip
-STEP = ("inputs", "outputs", "timeout", "compensate", "name")
+STEP = ("inputs", "outputs", "timeout", "compensate", "key", "name")
 # The key of each kind, and the others that it may have. `while` and `over` are a loop's.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "step": STEP,
@@ -308,6 +308,8 @@ class _Reader:
         for key in CONDITIONS:
             if key in data and key in KINDS[kind]:
                 self.condition((*way, key), data[key])
+        if kind in ("step", "subflow") and "key" in data:
+            self.condition((*way, "key"), data["key"])
         self.no_null(data, ABSENT_BY_DEFAULT, way)
         made = self._of_kind(kind, data, way, place, depth)
         return made if len(self.faults) == before else None

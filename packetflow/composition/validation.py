@@ -132,6 +132,8 @@ class Validation:
                     place,
                     f"{step.capability} requires {name!r}, which nothing gives; there is {_listed(names)}; inputs renames one",
                 )
+        if step.key is not None:
+            self._expression(step.key, place, names)
         for name in step.outputs:
             known = provides.get("properties")
             if known is not None and name not in known:
