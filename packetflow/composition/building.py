@@ -27,7 +27,7 @@ from packetflow.composition.nodes import (
     Subflow,
 )
 from packetflow.composition.plan import Composition
-from packetflow.composition.waiting import Approval, WaitFor
+from packetflow.composition.waiting import Approval, StateMachine, Transition, WaitFor
 
 Given: TypeAlias = Node | str | Capability | Callable[..., Any]
 
@@ -53,14 +53,15 @@ def step(
     outputs: Mapping[str, str] | None = None,
     timeout: float | None = None,
     compensate: Given | None = None,
+    key: str | None = None,
     name: str | None = None,
 ) -> Step:
     """One request to a capability.
 
     inputs: parameter -> name in the scope, Value(...) or Cel(...). outputs: field -> name in the scope. compensate: undoes
-    it if a later step of its pipeline fails.
+    it if a later step of its pipeline fails. key: a CEL text that gives the request's idempotency key.
     """
-    return _step(Step, capability, inputs, outputs, timeout, compensate, name)
+    return _step(Step, capability, inputs, outputs, timeout, compensate, key, name)
 
 
 def subflow(
@@ -70,15 +71,23 @@ def subflow(
     outputs: Mapping[str, str] | None = None,
     timeout: float | None = None,
     compensate: Given | None = None,
+    key: str | None = None,
     name: str | None = None,
 ) -> Step:
     """A request to another composition."""
     id = composition.id if isinstance(composition, Composition) else composition
-    return _step(Subflow, id, inputs, outputs, timeout, compensate, name)
+    return _step(Subflow, id, inputs, outputs, timeout, compensate, key, name)
 
 
 def _step(
-    kind: type[Step], given: Any, inputs: Any, outputs: Any, timeout: Any, compensate: Any, name: str | None
+    kind: type[Step],
+    given: Any,
+    inputs: Any,
+    outputs: Any,
+    timeout: Any,
+    compensate: Any,
+    key: str | None,
+    name: str | None,
 ) -> Step:
     target = node_of(given)
     if not isinstance(target, Step):
@@ -86,7 +95,7 @@ def _step(
     undo = None if compensate is None else node_of(compensate)
     if undo is not None and not isinstance(undo, Step):
         raise PlanError(f"what undoes {target.capability} is a {undo.kind}; expected one step")
-    return kind(target.capability, dict(inputs or {}), dict(outputs or {}), timeout, undo, name=name)
+    return kind(target.capability, dict(inputs or {}), dict(outputs or {}), timeout, undo, key, name=name)
 
 
 def pipeline(*steps: Given, name: str | None = None) -> Pipeline:
@@ -172,6 +181,16 @@ def sleep(seconds: float, *, name: str | None = None) -> Sleep:
 def wait_for(event: str, **options: Any) -> WaitFor:
     """Wait for an event by name. options: as of WaitFor."""
     return WaitFor(event, **options)
+
+
+def transition(event: str, to: str, *, when: str | None = None, do: Given | None = None) -> Transition:
+    """A way out of a state of a state_machine: on an event, if `when` holds."""
+    return Transition(event, to, when, None if do is None else node_of(do))
+
+
+def state_machine(initial: str, states: Mapping[str, Iterable[Transition]], **options: Any) -> StateMachine:
+    """Go from state to state by events. options: as of StateMachine."""
+    return StateMachine(initial, {name: tuple(ways) for name, ways in states.items()}, **options)
 
 
 def approval(who: Iterable[str], **options: Any) -> Approval:

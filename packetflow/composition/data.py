@@ -44,7 +44,7 @@ from packetflow.composition.nodes import (
 )
 from packetflow.composition.plan import DEEPEST, MOST_NODES, Composition
 from packetflow.composition.serving import WORDS
-from packetflow.composition.waiting import Approval, WaitFor
+from packetflow.composition.waiting import Approval, StateMachine, Transition, WaitFor
 from packetflow.documents.document import Document
 from packetflow.documents.faults import Fault, KeyPath, Place, nearest, path_text, render, value_text
 from packetflow.otp.errors import PacketFlowError
@@ -54,7 +54,7 @@ T = TypeVar("T")
 FORMAT = 1  # of plans as data; a file may say `format = 1`
 TOP = ("format", "id", "intent", "version", "requires", "provides", "timeout", "tags", "durable", "run_ttl",
        "steps", "plan")  # fmt: skip
-STEP = ("inputs", "outputs", "timeout", "compensate", "name")
+STEP = ("inputs", "outputs", "timeout", "compensate", "key", "name")
 # The key of each kind, and the others that it may have. `while` and `over` are a loop's.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "step": STEP,
@@ -71,10 +71,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "hedge": ("after", "attempts", "name"),
     "sleep": ("name",),
     "wait_for": ("match", "timeout", "outputs", "name"),
+    "state_machine": ("states", "max_events", "name"),
     "approval": ("subject", "deadline", "on_timeout", "escalate_to", "outputs", "name"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "loop": ("max_iterations",), "map_reduce": ("over",), "circuit_breaker": ("key",),
+    "state_machine": ("states",),
 }  # fmt: skip
 SEVERAL: Mapping[str, type[Several]] = {
     "pipeline": Pipeline,
@@ -85,7 +87,7 @@ SEVERAL: Mapping[str, type[Several]] = {
 # The fields of nodes that are called otherwise in data; "" stands for the key of the node's kind.
 KEYS: Mapping[str, str] = {
     "while_": "while", "capability": "", "steps": "", "body": "", "map": "", "seconds": "", "cases": "",
-    "event": "", "who": "",
+    "event": "", "who": "", "initial": "",
 }  # fmt: skip
 CONDITIONS = ("over", "while", "break_when", "retry_when", "partition", "match")
 ABSENT_BY_DEFAULT = ("timeout", "limit", "combine", "after", "deadline")
@@ -308,6 +310,8 @@ class _Reader:
         for key in CONDITIONS:
             if key in data and key in KINDS[kind]:
                 self.condition((*way, key), data[key])
+        if kind in ("step", "subflow") and "key" in data:
+            self.condition((*way, "key"), data["key"])
         self.no_null(data, ABSENT_BY_DEFAULT, way)
         made = self._of_kind(kind, data, way, place, depth)
         return made if len(self.faults) == before else None
@@ -341,6 +345,8 @@ class _Reader:
             return self.make(way, kind, data, lambda: Sleep(given, **options))
         if kind == "wait_for":
             return self.make(way, kind, data, lambda: WaitFor(given, **options))
+        if kind == "state_machine":
+            return self._machine(given, data, options, way, place, depth)
         if kind == "approval":
             return self.make(way, kind, data, lambda: Approval(given, **options))
         if kind == "branch":
@@ -401,6 +407,39 @@ class _Reader:
                 ahead += [(item, (*here, number)) for number, item in enumerate(value)]
             elif not isinstance(value, str | int | float | None):
                 self.wrong(here, value, 'a text, such as "2026-01-31": payloads have no dates')
+
+    def _machine(
+        self,
+        given: Any,
+        data: Mapping[str, Any],
+        options: dict[str, Any],
+        way: KeyPath,
+        place: str,
+        depth: int,
+    ) -> Node | None:
+        states = options.get("states")
+        if not isinstance(states, Mapping) or not all(isinstance(ways, list) for ways in states.values()):
+            self.wrong(
+                (*way, "states"), states, "a list of ways out for each state, such as { on = [], off = [] }"
+            )
+            return None
+        made: dict[str, tuple[Transition, ...]] = {}
+        for name, ways in states.items():
+            found = []
+            for number, one in enumerate(ways):
+                at = (*way, "states", name, number)
+                if not isinstance(one, Mapping) or not {"event", "to"} <= one.keys():
+                    self.wrong(at, one, "event, to, and perhaps when and do")
+                    continue
+                self.keys(one, ("event", "to", "when", "do"), at, "a way out")
+                done = None
+                if "do" in one:
+                    done = self.node(one["do"], (*at, "do"), below(place, f"{name}.{number}"), depth + 1)
+                if "when" not in one or self.condition((*at, "when"), one["when"]):
+                    found.append(Transition(one["event"], one["to"], one.get("when"), done))
+            made[str(name)] = tuple(found)
+        options["states"] = made
+        return self.make(way, "state_machine", data, lambda: StateMachine(given, **options))
 
     def _branch(
         self,

@@ -43,6 +43,8 @@ from packetflow.composition.nodes import (
 from packetflow.otp.clock import Clock
 from packetflow.wire.errors import ExecutionFailed, RequestError, TooLarge
 
+LONGEST_KEY = 256  # characters of an idempotency key
+
 T = TypeVar("T")
 _ABSENT: Any = object()
 KEPT = 256  # plans of modules that stay compiled
@@ -97,6 +99,7 @@ def _step(step: Step, place: str) -> Run:
     capability, timeout, label = step.capability, step.timeout, step.label
     given = {name: input_of(value, place) for name, value in step.inputs.items()}
     outputs = dict(step.outputs)
+    key_of = None if step.key is None else key_reader(step.key, label, place)
     undo_run = None if step.compensate is None else compile_node(step.compensate, below(place, "compensate"))
     known: Any = None
     names: tuple[str, ...] = ()
@@ -120,7 +123,7 @@ def _step(step: Step, place: str) -> Run:
             except KeyError:
                 payload.pop(name, None)  # what it is to be made of is not there: as if it were not given
         try:
-            value = flow.ask(capability, payload, timeout)
+            value = flow.ask(capability, payload, timeout, None if key_of is None else key_of(scope))
         except RequestError as error:
             raise located(error, f"step {label}", place) from None
         put(scope, value, outputs)
@@ -181,6 +184,26 @@ def input_of(given: Any, place: str) -> Callable[[Scope], Any]:
         return lambda scope: evaluated(expression, scope, place)
     name: str = given
     return lambda scope: scope[name]
+
+
+def key_reader(text: str, label: str, place: str) -> Callable[[Scope], str]:
+    """What reads a step's idempotency key from the scope. It raises ExecutionFailed where the text gives no key."""
+    expression = Expression(text)
+
+    def read(scope: Scope) -> str:
+        found = evaluated(expression, scope, place)
+        if (
+            isinstance(found, bool)
+            or not isinstance(found, str | int)
+            or not 0 < len(str(found)) <= LONGEST_KEY
+        ):
+            raise ExecutionFailed(
+                f"step {label}: its key {text!r} gave {found!r:.100}; "
+                f"expected a text of 1 to {LONGEST_KEY} characters, or a number"
+            )
+        return str(found)
+
+    return read
 
 
 def evaluated(expression: Expression, scope: Scope, place: str) -> Any:

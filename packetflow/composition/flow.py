@@ -51,8 +51,16 @@ class Flow:
             self.undoing = (*self.undoing, *other.undoing)
             other.undoing = ()
 
-    def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
-        """One request. Raises its RequestError."""
+    def ask(
+        self, capability: str, payload: Mapping[str, Any], timeout: float | None, key: str | None = None
+    ) -> Any:
+        """One request. key: its idempotency key. Raises its RequestError."""
+        if key is not None:
+            context = self.context
+            metadata = Metadata(timeout, key)
+            return context.door.request(
+                capability, payload, context.session, metadata, parent=context
+            ).unwrap()
         return self.context.request(capability, payload, timeout=timeout).unwrap()
 
 
@@ -68,12 +76,15 @@ class Behind(Flow):
         super().__init__(flow.engine, flow.context)
         self._late = flow.context.behind()
 
-    def ask(self, capability: str, payload: Mapping[str, Any], timeout: float | None) -> Any:
+    def ask(
+        self, capability: str, payload: Mapping[str, Any], timeout: float | None, key: str | None = None
+    ) -> Any:
         """One request. Raises its RequestError."""
         late = self._late
-        metadata = Metadata(timeout=timeout)
+        metadata = Metadata(timeout, key)
         response = late.door.request(capability, payload, late.session, metadata, parent=late)
-        set_field(response.trace, "parent", self.context)  # whose trace shows it
+        if key is None:
+            set_field(response.trace, "parent", self.context)  # whose trace shows it
         return response.unwrap()
 
 

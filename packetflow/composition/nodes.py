@@ -103,13 +103,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Step(Node):
-    """One request to a capability. compensate: the step that undoes it, where a later one fails. timeout: seconds."""
+    """One request to a capability. compensate: the step that undoes it, where a later one fails. timeout: seconds.
+
+    key: a CEL text over the scope that gives the request's idempotency key: two steps of one key, whoever runs them for the same
+    caller, are one, a failure that began included.
+    """
 
     capability: str
     inputs: Mapping[str, Input] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     compensate: Step | None = None
+    key: str | None = None
     kind: ClassVar[str] = "step"
 
     def __post_init__(self) -> None:
@@ -134,6 +139,13 @@ class Step(Node):
                     f"step {self.capability}: output {name!r} goes to {to!r}; expected a name for the scope",
                     field="outputs",
                 )
+        if self.key is not None:
+            if not isinstance(self.key, str):
+                raise PlanError(
+                    f"step {self.capability}: key is {self.key!r}; expected a CEL text, such as order.id",
+                    field="key",
+                )
+            Expression(self.key)
         positive("step " + self.capability, "timeout", self.timeout, optional=True)
 
     @property

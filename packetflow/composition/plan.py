@@ -10,7 +10,7 @@ from packetflow.capabilities.checks import ID, VERSION
 from packetflow.capabilities.definition import Capability
 from packetflow.composition.nodes import Branch, Node, PlanError, Several, below, positive
 from packetflow.composition.serving import capability_of
-from packetflow.composition.waiting import Approval, WaitFor
+from packetflow.composition.waiting import Approval, StateMachine, WaitFor
 
 MOST_NODES = 1_000
 DEEPEST = 100
@@ -77,7 +77,7 @@ class Composition:
 
 def waits(plan: Node) -> bool:
     """Whether a node of it waits outside of memory."""
-    return any(isinstance(node, WaitFor | Approval) for _, node in walk(plan))
+    return any(isinstance(node, WaitFor | Approval | StateMachine) for _, node in walk(plan))
 
 
 def check_can_be_stored(plan: Composition) -> None:
@@ -137,6 +137,15 @@ def replaced(plan: Node, place: str, node: Node) -> Node:
     if isinstance(plan, Branch) and part != "otherwise":
         cases = tuple((c, child if str(number) == part else n) for number, (c, n) in enumerate(plan.cases))
         return replace(plan, cases=cases)
+    if isinstance(plan, StateMachine):
+        states = {
+            name: tuple(
+                replace(way, do=child) if f"{name}.{number}" == part else way
+                for number, way in enumerate(ways)
+            )
+            for name, ways in plan.states.items()
+        }
+        return replace(plan, states=states)
     changed: dict[str, Any] = {part: child}
     return replace(plan, **changed)
 
@@ -174,6 +183,11 @@ def _own(node: Node) -> dict[str, Any]:
             value, Node
         ):
             continue
+        if each.name == "states":
+            value = {
+                name: [f"{way.event} -> {way.to}" + (f" if {way.when}" if way.when else "") for way in ways]
+                for name, ways in value.items()
+            }
         if each.name == "cases":
             value = tuple(condition for condition, _ in value)
         if value == each.default or (isinstance(value, dict) and not value):

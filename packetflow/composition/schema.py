@@ -35,6 +35,7 @@ OF_KIND: Mapping[str, Schema] = {
     "branch": {"type": "array", "items": {"$ref": "#/$defs/case"}, "minItems": 1},
     "loop": NODE, "map_reduce": NODE, "retry": NODE, "circuit_breaker": NODE, "hedge": NODE, "sleep": SECONDS,
     "wait_for": {"type": "string", "minLength": 1, "description": "An event's name, such as payment.received."},
+    "state_machine": {**NAME, "description": "The state that it begins in."},
     "approval": {**PRINCIPALS, "description": "Who may decide."},
 }  # fmt: skip
 # What stands at the other keys. `retry` counts its delay from 0, as `loop` does.
@@ -54,7 +55,12 @@ OPTIONS: Mapping[str, Schema] = {
     "jitter": {"type": "number", "minimum": 0, "maximum": 1},
     "retry_when": CONDITION, "fallback": NODE, "key": {"type": "string", "minLength": 1}, "threshold": COUNT,
     "recovery": SECONDS, "trials": COUNT, "after": SECONDS, "match": CONDITION, "subject": {"type": "string"},
-    "deadline": SECONDS, "on_timeout": {"enum": ["reject", "approve", "escalate"]}, "escalate_to": PRINCIPALS,
+    "states": {
+        "type": "object", "propertyNames": NAME,
+        "additionalProperties": {"type": "array", "items": {"$ref": "#/$defs/transition"}},
+    },
+    "max_events": COUNT, "deadline": SECONDS, "on_timeout": {"enum": ["reject", "approve", "escalate"]},
+    "escalate_to": PRINCIPALS,
 }  # fmt: skip
 
 
@@ -84,6 +90,10 @@ def plan_schema() -> dict[str, Any]:
         "$defs": {
             "node": {"anyOf": [STEP, NODES, *({"$ref": f"#/$defs/{kind}"} for kind in KINDS)]},
             "case": _table({"when": CONDITION, "then": NODE}, ["when", "then"]),
+            "transition": _table(
+                {"event": {"type": "string", "minLength": 1}, "to": NAME, "when": CONDITION, "do": NODE},
+                ["event", "to"],
+            ),
             "input": {
                 "anyOf": [
                     {"type": "string", "description": "The name of something in the scope."},

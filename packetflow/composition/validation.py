@@ -27,7 +27,7 @@ from packetflow.composition.nodes import (
     below,
 )
 from packetflow.composition.plan import Composition
-from packetflow.composition.waiting import Approval, WaitFor
+from packetflow.composition.waiting import Approval, StateMachine, WaitFor
 
 JSON_TYPES: Mapping[type, str] = {
     str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object",
@@ -90,6 +90,15 @@ class Validation:
                     self._expression(node.match, place, {**names, "event": {}})
                 names.setdefault(_ANY, {})  # an event's fields show only when it comes
                 names.update({to: {} for to in node.outputs.values()})
+            case StateMachine():
+                names.setdefault(_ANY, {})  # an event's fields show only when it comes
+                for state, ways in node.states.items():
+                    for number, way in enumerate(ways):
+                        if way.when is not None:
+                            self._expression(way.when, place, {**names, "event": {}})
+                        if way.do is not None:
+                            self.look(way.do, below(place, f"{state}.{number}"), dict(names))
+                names["state"] = {"type": "string"}
             case Approval():
                 names.update({to: {} for to in node.outputs.values()})
             case Sleep():
@@ -132,6 +141,8 @@ class Validation:
                     place,
                     f"{step.capability} requires {name!r}, which nothing gives; there is {_listed(names)}; inputs renames one",
                 )
+        if step.key is not None:
+            self._expression(step.key, place, names)
         for name in step.outputs:
             known = provides.get("properties")
             if known is not None and name not in known:

@@ -82,3 +82,58 @@ class Approval(Node):
         for given, to in self.outputs.items():
             one_of("approval", "outputs", given, ("decided_by", "comment", "decision"))
             identifier(f"approval: output {given!r}", "outputs", to)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One way out of a state: on an event, if `when` (a CEL text over `event`, its payload, and the scope) holds, doing `do`."""
+
+    event: str
+    to: str
+    when: str | None = None
+    do: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateMachine(Node):
+    """Waits for events and goes from state to state, until it is in one without a way out; that one is its value, put as `state`.
+
+    Of several ways out on one event the first that holds is taken; an event for which none holds is not this one's.
+    The event's fields are put before `do` runs. The run is not in memory between two events. Compare `gen_statem` of OTP.
+    """
+
+    initial: str
+    states: Mapping[str, tuple[Transition, ...]]
+    max_events: int = 1_000
+    kind: ClassVar[str] = "state_machine"
+
+    def __post_init__(self) -> None:
+        made = {name: tuple(ways) for name, ways in self.states.items()}
+        object.__setattr__(self, "states", made)
+        for name, ways in made.items():
+            identifier("state_machine: a state", "states", name)
+            for way in ways:
+                where = f"state_machine: {name}"
+                if not isinstance(way, Transition) or not isinstance(way.event, str) or not way.event:
+                    raise PlanError(f"{where}: {way!r} is no way out; expected event and to", field="states")
+                one_of(where, "states", way.to, tuple(made))
+                if way.when is not None:
+                    Expression(way.when)
+                if way.do is not None and not isinstance(way.do, Node):
+                    raise PlanError(f"{where}: {way.do!r} can't be done; expected a node", field="states")
+        one_of("state_machine", "initial", self.initial, tuple(made))
+        if isinstance(self.max_events, bool) or not isinstance(self.max_events, int) or self.max_events < 1:
+            raise PlanError(
+                f"state_machine: max_events is {self.max_events!r}; expected a whole number from 1",
+                field="max_events",
+            )
+
+    @property
+    def children(self) -> tuple[tuple[str, Node], ...]:
+        """What is done, each by the state and the number of its way out: `draft.0`."""
+        return tuple(
+            (f"{name}.{number}", way.do)
+            for name, ways in self.states.items()
+            for number, way in enumerate(ways)
+            if way.do is not None
+        )

@@ -12,6 +12,7 @@ from packetflow.composition.data import FORMAT
 from packetflow.composition.nodes import Branch, Cel, Node, Pipeline, PlanError, Step, Value
 from packetflow.composition.plan import DEEPEST, Composition
 from packetflow.composition.serving import WORDS
+from packetflow.composition.waiting import Transition
 from packetflow.documents.yaml import write_yaml
 
 Language = Literal["toml", "json", "yaml"]
@@ -49,7 +50,7 @@ def node_to_data(node: Node) -> Any:
         value = getattr(node, each.name)
         key = {"while_": "while", "capability": node.kind, "steps": node.kind, "body": node.kind, "map": node.kind,
                "seconds": node.kind, "cases": node.kind, "event": node.kind,
-               "who": node.kind}.get(each.name, each.name)  # fmt: skip
+               "who": node.kind, "initial": node.kind}.get(each.name, each.name)  # fmt: skip
         if key != node.kind and (value == each.default or (isinstance(value, Mapping) and not value)):
             continue
         data[key] = _plain(value, node)
@@ -64,6 +65,9 @@ def _plain(value: Any, node: Node) -> Any:
         return {"value": _data(value.value, node, 0)}
     if isinstance(value, Cel):
         return {"cel": value.text}
+    if isinstance(value, Transition):
+        told = {"event": value.event, "to": value.to, "when": value.when, "do": value.do}
+        return {key: _plain(item, node) for key, item in told.items() if item is not None}
     if isinstance(value, Mapping):
         return {name: _plain(item, node) for name, item in value.items()}
     if isinstance(node, Branch) and isinstance(value, tuple):

@@ -69,6 +69,12 @@ class Blueprint:
         """How many modules and sources of capabilities there are, each of which may take `timeouts.start` to start."""
         return len(self.config.modules) + len(self.sources())
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a change may take, if every part that is new takes all its time to start, and what it replaces to end."""
+        timeouts = self.config.timeouts
+        return timeouts.start * (1 + self.parts) + 2 * timeouts.shutdown
+
     def placements(self) -> Sequence[Placement]:
         """The modules as the registry takes them, those given in code last."""
         found = [*(_from_entry(entry) for entry in self.config.modules), *self._modules]

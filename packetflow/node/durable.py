@@ -105,19 +105,25 @@ class StepRequests:
         found = self._door.routes.catalogue.find(capability)
         return ((), frozenset()) if found is None else parameters_of(found.definition.contract.requires)
 
-    def ask(self, capability: str, payload: dict[str, Any], timeout: float | None, key: str) -> Any:
+    def ask(
+        self, capability: str, payload: dict[str, Any], timeout: float | None, key: str, said: str | None
+    ) -> Any:
         """See Requests. A refusal by rights is not the step's failure: rights may come back (design ruling 33)."""
         from packetflow.composition.durable.outcomes import Stuck
 
         context = self._context
-        metadata = Metadata(timeout, step_key=key)
+        metadata = Metadata(timeout, said, step_key=key)
         response = self._door.request(capability, payload, context.session, metadata, None, context)
         if self._route.outgoing and response.trace is not None:
-            self._outgoing[key] = self._route.outgoing.pop(response.trace.number, [])
+            self._outgoing[key] = self._route.outgoing.pop(getattr(response.trace, "number", -1), [])
         error = response.error
         if error is None:
             return response.value
-        if isinstance(error, Forbidden) and response.trace is not None and not response.trace.began:
+        if (
+            isinstance(error, Forbidden)
+            and response.trace is not None
+            and not getattr(response.trace, "began", True)
+        ):
             raise Stuck("forbidden", error)
         raise error
 

@@ -30,6 +30,10 @@ from packetflow.telemetry.metrics import Metrics, check_metric
 from packetflow.wire.codec import Unencodable
 from packetflow.wire.errors import RequestError, Unavailable
 
+MORE_TIME = 1.0  # seconds that effects have behind one that overran the request
+TO_STORE = (
+    5.0  # seconds that events and notices have to be stored, where the request's own time was not enough
+)
 METRICS = ("counter", "gauge", "histogram")
 Invoke = Callable[[dict[str, Any], Context], Any]
 
@@ -200,6 +204,19 @@ class Effects:
         set_field(call, "notes", [*(call.notes or ()), (place, "crashed", f"effect {effect}: {name}")])
         self.log.error("effect failed", trace=call.id[:8], effect=effect, exc_info=failure)
 
+    def overran(self, call: Context, effect: str, late: Interrupt) -> None:
+        """A request's time was over while an effect was done: that changes no answer, and those behind it are done, in time of
+        their own. Raises the interrupt of an outer request."""
+        self.more_time(call, late, MORE_TIME)
+        self.failed(call, effect, late.error)
+
+    def more_time(self, call: Context, late: Interrupt, seconds: float) -> None:
+        """Let effects go on for so long, though the request's time is over. Raises the interrupt of an outer request."""
+        if late.call is not call:
+            raise late
+        call.door.forget_interrupt(call)
+        set_field(call, "deadline", self._clock.monotonic() + seconds)
+
     def send(self, execution: Execution) -> None:
         """Put away what effects give to the outbox: with the result of a run's step, if this is (part of) one; else now."""
         call, outgoing = execution.context, execution.outgoing
@@ -350,16 +367,20 @@ class RouteEffects:
             except Exception as failure:  # noqa: BLE001 - a backend's own fault changes no answer
                 self._effects.failed(execution.context, step.effect.name, failure)
             except Interrupt as late:
-                # Its time was over while an effect was done: nor does that, and those behind it are done.
-                call = execution.context
-                if late.call is not call:
-                    raise
-                call.door.forget_interrupt(call)
                 if step.effect.required:
                     self._effects.unfinished += 1
-                self._effects.failed(call, step.effect.name, late.error)
+                self._effects.overran(execution.context, step.effect.name, late)
         if execution.outgoing:
-            self._effects.send(execution)
+            try:
+                self._effects.send(execution)
+            except Interrupt as late:
+                self._effects.more_time(execution.context, late, TO_STORE)
+                try:
+                    self._effects.send(
+                        execution
+                    )  # events keep their ids, so what was stored already is stored once
+                except Interrupt as again:
+                    self._effects.overran(execution.context, "outbox", again)
 
 
 class CountingEffects(RouteEffects):

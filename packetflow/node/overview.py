@@ -76,7 +76,7 @@ class Overview:
 
     def ask(self, name: str, request: Any) -> Any:
         """Ask one of the registries (supervision.py names them); a refusal is raised, Unavailable if it is being started anew."""
-        patience = self.config.timeouts.start + 2 * self.config.timeouts.shutdown
+        patience = self.blueprint.patience
         try:
             good, answer = self.system.call(name, request, timeout=patience)
         except CallFailed as error:

@@ -80,6 +80,7 @@ def start_tree(node: Node) -> Ref:
         node.clock,
         node.log,
         node.config.traces.rule,
+        node.config.traces.stored,
         id="traces",
         shutdown=timeouts.shutdown,
     )

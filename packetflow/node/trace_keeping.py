@@ -40,8 +40,11 @@ class TraceKeeper(GenServer):
         clock: Clock,
         log: Any,
         rule: str | None = None,
+        most: int = 100_000,
     ) -> None:
-        """Begin. rule: only those for which this condition holds are stored."""
+        """Begin. rule: only those for which this condition holds are stored. most: how many are kept, of which a tenth more may
+        be stored before the oldest go."""
+        self._since, self._slack = 0, max(1, most // 10)
         self._rule = None if rule is None else TraceSearch({"where": rule, "nested": True})
         self._traces, self._keep, self._prune, self._clock, self._log = traces, keep, prune, clock, log
         self._writing = RLock()
@@ -55,8 +58,8 @@ class TraceKeeper(GenServer):
                 with self._writing:
                     self._write()
                 now = self._clock.monotonic()
-                if now - self._pruned >= PRUNE:
-                    self._pruned = now
+                if now - self._pruned >= PRUNE or self._since >= self._slack:
+                    self._pruned, self._since = now, 0
                     self._prune()
             except RequestError as error:
                 self._log.warning("traces can't be stored now", why=str(error), lost=self._traces.lost)
@@ -82,6 +85,7 @@ class TraceKeeper(GenServer):
             self._traces.lost += len(rows)
             raise
         self._traces.stored += len(rows)
+        self._since += len(rows)
 
     def terminate(self, reason: object) -> None:
         """Write what has gathered."""

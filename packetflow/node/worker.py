@@ -45,6 +45,7 @@ TRUSTED = Limits(
     1 << 30, 1 << 30, 1000, 1 << 30, 1 << 30
 )  # of what the parent answers: its callers' limits are at its doors
 GRACE = 1.0  # seconds beyond a request's own time that the parent has for its answer
+KNOWN = 1_000  # capabilities of which a worker remembers whether they are stored
 PATIENCE = 10.0  # seconds that the parent has to write audit records
 LAST = 1.0  # seconds for the last answers to the parent at the end
 
@@ -97,6 +98,8 @@ class WorkerDoor(Door):
         super().__init__(*arguments, **options)
         self._asking: dict[greenlet, gevent.Greenlet[..., Any]] = {}
         self._given_up: dict[greenlet, RequestError] = {}
+        self._catalogue: object = None
+        self._stored: dict[str, bool] = {}  # of its capabilities: whether they are durable compositions
 
     def request(
         self,
@@ -109,9 +112,27 @@ class WorkerDoor(Door):
     ) -> Response:
         """Pass one request, here or at the parent's door."""
         assert isinstance(capability, str), "jobs run in the parent alone"
-        if capability.startswith(ALONE) or (metadata.idempotency_key is not None and parent is None):
+        if (
+            capability.startswith(ALONE)
+            or (metadata.idempotency_key is not None and parent is None)
+            or self._is_stored(capability)
+        ):
             return self.ask_parent(capability, payload, session, metadata, intent, parent)
         return super().request(capability, payload, session, metadata, intent, parent)
+
+    def _is_stored(self, capability: str) -> bool:
+        """Whether it is a durable composition: its runs are the parent's (design ruling 31)."""
+        catalogue = self.routes.catalogue
+        if catalogue is not self._catalogue:
+            self._catalogue, self._stored = catalogue, {}
+        known = self._stored.get(capability)
+        if known is None:
+            found = catalogue.find(capability)
+            plan = None if found is None else getattr(found.definition.function, "composition", None)
+            known = plan is not None and bool(plan.needs_store)
+            if len(self._stored) < KNOWN:
+                self._stored[capability] = known
+        return known
 
     def ask_parent(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from .conftest import Desk, until
 
 GOOD = """
@@ -83,3 +85,28 @@ def test_a_plans_file_is_loaded_again_when_it_changes(project: Desk) -> None:
     assert project.process is not None
     project.process.send_signal(signal.SIGHUP)
     assert project("flow", "run", "ticket.two", "customer_id=C-1").code == 0
+
+
+BAD = {
+    "unknown": ('plan = "ticket.opn"', "no capability 'ticket.opn'; nearest ticket.open"),
+    "missing": ('plan = "ticket.open"', "ticket.open requires 'customer_id', which nothing gives"),
+    "type": ('requires = { customer_id = "array", text = "string" }\nplan = "ticket.open"', "customer_id is array"),
+    "cycle": ('plan = { subflow = "test.bad" }', "it calls itself: test.bad -> test.bad"),
+    "cel": ('plan = { branch = [{ when = "1 >", then = "ticket.open" }] }', "no CEL"),
+    "unbound": ('plan = { loop = "ticket.open", while = "true" }', "a loop needs max_iterations"),
+    "deep": (f"plan = {'[' * 10_000}'ticket.open'{']' * 10_000}", "nested deeper than 400 levels"),
+    "endless": ('plan = { sleep = inf }', "expected seconds above 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_can_not_run_is_told_in_its_file_by_the_check(name: str, desk: Desk, tmp_path: Path) -> None:
+    """Given a file that can't run here, when it is checked, then its fault is told with its line, and no fault of ours is."""
+    text, said = BAD[name]
+    file = tmp_path / f"{name}.toml"
+    file.write_text(f'id = "test.bad"\nintent = "It can not run"\n{text}\n')
+    ran = desk("flow", "check", str(file))
+    assert ran.code in (2, 6), ran
+    assert said in ran.out + ran.err
+    assert f"{name}.toml:" in ran.out + ran.err
+    assert "Traceback" not in ran.err

@@ -354,6 +354,18 @@ def raw_traces(desk: Desk) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+def test_a_durable_composition_runs_in_the_parent_whichever_worker_is_asked(node: Desk) -> None:
+    plan = 'id = "ticket.kept"\nintent = "Kept"\nrequires = { customer_id = "string" }\ndurable = true\n'
+    plan += 'steps = ["ticket.hello"]\n'
+    (node.folder / "flows" / "kept.toml").write_text(plan)
+    node.start("--workers", "2")
+    for _ in range(4):
+        with Client(tcp(node)) as client:
+            assert client.call("ticket.kept", {"customer_id": "C-1"})
+    rows = ask(node, "system.runs")["runs"]
+    assert [(row["composition"], row["state"]) for row in rows] == [("ticket.kept", "completed")] * 4
+
+
 def test_two_requests_of_one_key_are_one_whichever_worker_gets_them(node: Desk) -> None:
     node.start("--workers", "2")
     with Callers(node, set(workers(node).values())) as callers:

@@ -13,6 +13,7 @@ from packetflow import Context, Node, capability
 from packetflow.composition.building import composition
 from packetflow.composition.plan import Composition
 from packetflow.node.config import NodeConfig
+from packetflow.otp.clock import Clock
 
 
 class Place:
@@ -45,9 +46,7 @@ class Place:
 
         return [do, undo, slow]
 
-    def node(
-        self, *plans: Composition, more: list[Any] | None = None, rights: list[str] | None = None
-    ) -> Node:
+    def node(self, *plans: Composition, more: list[Any] | None = None, clock: Clock | None = None) -> Node:
         config = NodeConfig.model_validate(
             {
                 "node": {"name": "durable", "data_folder": str(self.folder)},
@@ -57,13 +56,14 @@ class Place:
             }
         )
         given = self.capabilities() if more is None else more
-        node = Node(config, capabilities=[*given, *(plan.definition for plan in plans)], log_stream=self.log)
+        served = [*given, *(plan.definition for plan in plans)]
+        node = Node(config, capabilities=served, log_stream=self.log, clock=clock)
         self.nodes.append(node)
         return node.start()
 
-    def again(self, *plans: Composition, more: list[Any] | None = None) -> Node:
+    def again(self, *plans: Composition, more: list[Any] | None = None, clock: Clock | None = None) -> Node:
         self.nodes[-1].stop()
-        return self.node(*plans, more=more)
+        return self.node(*plans, more=more, clock=clock)
 
 
 def left_waiting(node: Node, id: str, **payload: Any) -> str:

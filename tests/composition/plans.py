@@ -44,7 +44,7 @@ def steps(draw: Any) -> Node:
     undo = draw(st.one_of(st.none(), ids))
     return step(
         draw(ids), inputs=inputs, outputs=draw(st.dictionaries(words, words, max_size=2)), compensate=undo,
-        timeout=draw(st.one_of(st.none(), st.floats(0.5, 9.0))),
+        timeout=draw(st.one_of(st.none(), st.floats(0.5, 9.0))), key=draw(st.sampled_from([None, "a + b"])),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import pytest
 
-from packetflow import Context, Node, Stream, capability
+from packetflow import Context, Intercept, Module, Node, Request, Stream, capability
 from packetflow.otp.clock import Clock
 from packetflow.wire.values import Response
 
@@ -300,3 +300,18 @@ def test_the_nodes_own_request_is_refused_in_a_coroutine_too() -> None:
     with Node(capabilities=[by_node, double], log_stream=io.StringIO()) as node:
         assert node.call("outer.node") == 1
         assert "await context.request_async" in told[0]
+
+
+class Asks(Module):
+    """Asks for what it needs, by await, before it lets a request on."""
+
+    async def handle_request(self, request: Request, context: Context) -> Intercept:
+        doubled = await context.call_async("inner.double", {"number": request.payload["number"]})
+        return Intercept(request.with_payload(number=doubled))
+
+
+def test_a_hook_asks_by_await_and_its_requests_skip_its_own_module(node: Node) -> None:
+    node.register_module(Asks, "asks", match=["inner.*"])
+    assert node.call("inner.later", {"number": 5}) == 11
+    assert node.call("inner.double", {"number": 5}) == 20
+    assert node.module("asks")["handled"] == 2

@@ -368,3 +368,25 @@ def test_declared_effects_of_all_kinds_are_seen_after_a_call_in_their_order(
         [note] = spans[-1]["notes"]
         assert "second" in note["detail"]
     assert json.loads(hook.got[0][1])["text"] == "4"
+
+
+def test_a_slow_disk_costs_time_and_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from packetflow.storage.outbox import DatabaseOutbox
+
+    @capability("a.b", effects=[emit("a.done")], timeout=0.1)
+    def work() -> int:
+        """Work."""
+        return 1
+
+    put = DatabaseOutbox.put
+
+    def slow(self: DatabaseOutbox, events: Any, transaction: Any = None) -> None:
+        gevent.sleep(0.3)
+        put(self, events, transaction)
+
+    monkeypatch.setattr(DatabaseOutbox, "put", slow)
+    got: list[Any] = []
+    with Node(config(tmp_path), capabilities=[work], log_stream=io.StringIO()) as node:
+        node.events.subscribe("test", "a.*", got.append)
+        assert node.call("a.b") == 1
+        until(lambda: got)

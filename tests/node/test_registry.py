@@ -21,7 +21,9 @@ from packetflow.capabilities.changes import CatalogueChange
 from packetflow.capabilities.registry import CapabilityRegistry
 from packetflow.composition.building import composition, step
 from packetflow.errors import DefinitionError
+from packetflow.node import capability_files
 from packetflow.node.config import load_with_overlay
+from packetflow.node.supervision import FILES
 from packetflow.otp import GenServer
 from packetflow.otp.clock import Clock
 from packetflow.wire.values import Response
@@ -87,6 +89,11 @@ class Folder:
     def overlay(self) -> dict[str, Any]:
         entries: dict[str, Any] = json.loads((self.path / "run" / "overlay.json").read_text())["entries"]
         return entries
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capability_files, "EACH", 0.1)
 
 
 @pytest.fixture
@@ -335,9 +342,9 @@ def test_a_file_that_waits_for_ever_is_given_up(folder: Folder) -> None:
 
 
 def test_a_file_that_computes_for_ever_is_broken_off(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CapabilityRegistry, "hub_limit", 0.2)
+    monkeypatch.setattr(CapabilityRegistry, "hub_limit", 0.5)
     folder.write("one.py", "a.one")
-    text = CONFIG + "[timeouts]\nhub = 0.1\n"
+    text = CONFIG + "[timeouts]\nhub = 0.3\n"
     (folder.path / "node.toml").write_text(text)
     with folder.node() as node:
         registry = node.routes.catalogue
@@ -370,15 +377,29 @@ def test_a_change_that_nobody_waits_for_any_more_holds_up_no_other(folder: Folde
         assert node.take_on_files() == ["capability a.two@1.0.0 added"]
 
 
-def test_half_a_file_is_not_loaded(folder: Folder) -> None:
-    """A writer that goes on: it counts when two looks see the same."""
+def test_half_a_file_is_not_loaded(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that goes on: a file counts when two looks have seen the same."""
+    monkeypatch.setattr(capability_files, "EACH", 3600.0)  # the test says when it looks
     text = FILE.format(id="a.one", text="whole", version="1.0.0")
+    file = folder.path / "watched" / "one.py"
     with folder.node() as node:
-        with (folder.path / "watched" / "one.py").open("w") as file:
-            for at in range(0, len(text), len(text) // 5 + 1):
-                file.write(text[at : at + len(text) // 5 + 1])
-                file.flush()
-                gevent.sleep(0.45)
+        (watcher,) = [
+            process.server
+            for process in node.system.scheduler.processes.values()
+            if isinstance(process.server, capability_files.CapabilityFiles)
+        ]
+
+        def look() -> None:
+            node.system.send(FILES, "look")
+            until(lambda: watcher._before == capability_files.look([folder.path / "watched"]))
+
+        for end in range(20, len(text), 20):
+            file.write_text(text[:end])
+            look()
+        file.write_text(text)
+        look()
+        assert not node.request("a.one").ok
+        look()
         until(lambda: node.request("a.one").ok)
         assert "not taken on" not in folder.log.getvalue()
 

@@ -287,6 +287,21 @@ def test_a_node_forgets_at_its_start_what_is_too_many(tmp_path: Path) -> None:
         node.stop()
 
 
+def test_a_flood_takes_no_more_room_than_a_tenth_beyond_what_is_kept(tmp_path: Path) -> None:
+    node = begun(tmp_path, store="failed", stored=100)
+    try:
+        for n in range(3_000):
+            node.request(f"no.such{n}")
+            if n % 200 == 0:
+                gevent.sleep(0.005)
+        until(lambda: not node.traces.unstored)
+        stored = node.stores.traces
+        assert stored is not None
+        until(lambda: stored.count() <= 110)
+    finally:
+        node.stop()
+
+
 def test_a_rule_says_which_are_stored(tmp_path: Path) -> None:
     node = begun(tmp_path, rule='outcome != "ok" || principal == "ana"')
     for who in ("ana", "bo"):

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from packetflow.composition.durable.strands import OCCURRENCE, within
 from packetflow.composition.nodes import Loop, Node, Pipeline, Retry, Saga, Step, below
 from packetflow.composition.plan import walk
+from packetflow.composition.waiting import StateMachine
 from packetflow.storage.runs.records import Change, Drop, Entry, Forget
 from packetflow.wire.errors import NotFound, ValidationFailed
 
+REPEATED = ("body", "map", "reduce")  # the parts of nodes that run them several times
 PART = re.compile(r"([^/\[(!]+)((?:\[\d+\]|\(\d+\))*)")
 ONE = re.compile(r"\[\d+\]|\(\d+\)")
 MARKS = (
@@ -63,7 +65,12 @@ def _check_occurrences(nodes: dict[str, Node], place: str) -> None:
     for number, (name, marks) in enumerate(parts):
         here = below(here, name)
         last = number == len(parts) - 1
-        repeated = not last and parts[number + 1][0] in ("body", "map", "reduce") and _repeats(nodes[here])
+        node = nodes[here]
+        repeated = (
+            not last
+            and _repeats(node)
+            and (isinstance(node, StateMachine) or parts[number + 1][0] in REPEATED)
+        )
         if repeated and not marks:
             raise ValidationFailed(
                 f"{place} lies in the {nodes[here].kind} at {here}, which runs it several times; expected the whole, "
@@ -73,7 +80,7 @@ def _check_occurrences(nodes: dict[str, Node], place: str) -> None:
 
 
 def _repeats(node: Node) -> bool:
-    return isinstance(node, Loop | Retry) or node.kind in ("map_reduce", "hedge")
+    return isinstance(node, Loop | Retry | StateMachine) or node.kind in ("map_reduce", "hedge")
 
 
 def forgotten(
@@ -110,7 +117,7 @@ def _behind(nodes: dict[str, Node], entries: Sequence[Entry], place: str) -> lis
         outer, static = below(outer, name), below(static, name)
         for mark in ONE.findall(marks):
             changes += [Forget(outer + one) for one in MARKS]
-            if isinstance(nodes.get(static), Loop | Retry):
+            if isinstance(nodes.get(static), Loop | Retry | StateMachine):
                 changes += _later(entries, outer, mark)
             outer += mark
     return changes

@@ -12,7 +12,7 @@ from typing import Any
 from packetflow.composition.durable.outcomes import Parked, Stuck
 from packetflow.composition.durable.scopes import Scope
 from packetflow.composition.durable.strands import ATTEMPT, OCCURRENCE, Operation, Run, Strand, Undo
-from packetflow.composition.engine import collection, condition, input_of, located, put
+from packetflow.composition.engine import collection, condition, input_of, key_reader, located, put
 from packetflow.composition.flow import NOT_UNDONE, UNDO_MOST, UNDO_PAUSE
 from packetflow.composition.nodes import (
     Branch,
@@ -72,6 +72,7 @@ class Interpreter:
         capability, timeout, label = step.capability, step.timeout, step.label
         given = {name: input_of(value, static) for name, value in step.inputs.items()}
         outputs = dict(step.outputs)
+        key_of = None if step.key is None else key_reader(step.key, label, static)
         undoable = step.compensate is not None
         if step.compensate is not None:
             undo = self.compile(step.compensate, "", join(static, "compensate"), False)
@@ -107,7 +108,10 @@ class Interpreter:
                         payload[name] = read(scope)
                     except KeyError:
                         payload.pop(name, None)
-                value = running.requests.ask(capability, payload, strand.limit(timeout), running.key(place))
+                said = None if key_of is None else key_of(scope)
+                value = running.requests.ask(
+                    capability, payload, strand.limit(timeout), running.key(place), said
+                )
             except RequestError as error:
                 strand.check(draining=False)
                 told = located(error, f"step {label}", place)

@@ -91,7 +91,9 @@ class _NoRequests:
         """See Requests."""
         return (), frozenset()
 
-    def ask(self, capability: str, payload: dict[str, Any], timeout: float | None, key: str) -> Any:
+    def ask(
+        self, capability: str, payload: dict[str, Any], timeout: float | None, key: str, said: str | None
+    ) -> Any:
         """See Requests."""
         self._journal.ahead.append(Difference(key.partition("/")[2], "", f"step {capability} would run"))
         raise Parked

@@ -39,6 +39,7 @@ from packetflow.wire.errors import Conflict, RequestError, Timeout, Unavailable,
 AT_ONCE = 256  # runs that are taken up at the same time; those that callers begin are not counted
 BATCH = 200  # runs that are read together
 AGAIN = 1.0  # seconds between two looks at a store that can't be read
+AGAIN_LASTING = 30.0  # the same, where somebody has to mend it
 
 
 class Outcome(NamedTuple):
@@ -309,14 +310,16 @@ class Runs:
             self.ended(row, STRANDED, None, error)
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """What is asked of the store, when it can be: a store that can't be used is a state, not the end of a process."""
+        told = ""
         while True:
             try:
                 return ask()
             except StorageUnavailable as error:
-                if error.lasting:
-                    raise
-                self.engine.log.warning("the runs wait for the store", error=str(error))
-                gevent.sleep(AGAIN)
+                if str(error) != told:
+                    told = str(error)
+                    self.engine.log.warning("the runs wait for the store", error=told)
+                gevent.sleep(AGAIN_LASTING if error.lasting else AGAIN)
 
     def _go(self, live: LiveRun) -> gevent.Greenlet[..., None]:
         self._live[live.row.number] = live

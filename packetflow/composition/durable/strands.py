@@ -38,10 +38,13 @@ class Requests(Protocol):
     def parameters(self, capability: str) -> tuple[tuple[str, ...], frozenset[str]]:
         """A capability's parameters, and those of them that null leaves out."""
 
-    def ask(self, capability: str, payload: dict[str, Any], timeout: float | None, key: str) -> Any:
+    def ask(
+        self, capability: str, payload: dict[str, Any], timeout: float | None, key: str, said: str | None
+    ) -> Any:
         """The value of one request. Raises RequestError, and Stuck where the run is not allowed it (any more).
 
-        timeout: seconds at most. key: what the other side can tell a repetition by.
+        timeout: seconds at most. key: what the other side can tell a repetition by. said: the idempotency key that the plan asks
+        for.
         """
 
     def outgoing(self, key: str) -> Sequence[Outgoing]:

@@ -12,12 +12,12 @@ from packetflow.capabilities.conditions import Expression
 from packetflow.composition.durable.interpreting import Interpreter
 from packetflow.composition.durable.outcomes import Parked
 from packetflow.composition.durable.scopes import Scope
-from packetflow.composition.durable.strands import Operation, Strand
-from packetflow.composition.engine import located, put
+from packetflow.composition.durable.strands import Operation, Strand, Undo
+from packetflow.composition.engine import evaluated, located, put
 from packetflow.composition.nodes import Node
-from packetflow.composition.waiting import Approval, WaitFor
+from packetflow.composition.waiting import Approval, StateMachine, WaitFor
 from packetflow.storage.runs.records import APPROVED, ESCALATED, EXPIRED, MODIFIED, Question, Wait
-from packetflow.wire.errors import Rejected, Timeout
+from packetflow.wire.errors import Rejected, Timeout, TooLarge
 
 
 def wait_for(interpreter: Interpreter, node: WaitFor, path: str, static: str, tail: bool) -> Operation:
@@ -94,4 +94,81 @@ def approval(interpreter: Interpreter, node: Approval, path: str, static: str, t
     return run
 
 
-COMPILERS: dict[type[Node], Callable[..., Operation]] = {WaitFor: wait_for, Approval: approval}
+def state_machine(
+    interpreter: Interpreter, node: StateMachine, path: str, static: str, tail: bool
+) -> Operation:
+    """See StateMachine. An event that was dealt with is one entry."""
+    actions = {part: interpreter.each(node, part, static) for part, _ in node.children}
+    guards = {
+        (state, number): Expression(way.when)
+        for state, ways in node.states.items()
+        for number, way in enumerate(ways)
+        if way.when is not None
+    }
+
+    def run(strand: Strand, scope: Scope, prefix: str) -> str:
+        place, state, number = prefix + path, node.initial, 0
+        while node.states[state]:
+            if number >= node.max_events:
+                words = f"{node.label}: still in {state} after {number:,} events; max_events is {node.max_events:,}"
+                raise TooLarge(words, {"place": place})
+            at = f"{place}[{number}]"
+            entry = strand.run.journal.find(at)
+            if entry is None:
+                outer, scope.put = scope.put, {}
+                mark = strand.mark()
+                state = moved(strand, scope, at, state)
+                strand.run.fold(
+                    at, node.label, {"value": state, "put": scope.put, "undos": strand.undos[mark:]}
+                )
+                scope.put = {**outer, **scope.put}
+            else:
+                scope.update(entry.body["put"])
+                strand.run.recall(entry.body)
+                strand.undos.extend(Undo(*one) for one in entry.body["undos"])
+                state = entry.body["value"]
+            number += 1
+        scope["state"] = state
+        return state
+
+    def moved(strand: Strand, scope: Scope, at: str, state: str) -> str:
+        """The state that the next event leads to."""
+        journal = strand.run.journal
+        entry = journal.find(at + "/event")
+        if entry is None:
+            strand.check()
+            journal.wait(*waits(scope, at + "/event", state, journal.now()))
+            entry = journal.find(at + "/event")
+        if entry is None:
+            raise Parked
+        event = entry.body["event"]
+        names = {**scope, "event": event["payload"]}
+        for number, way in enumerate(node.states[state]):
+            guard = guards.get((state, number))
+            if way.event == event["name"] and (guard is None or evaluated(guard, names, at) is True):
+                put(scope, event["payload"], {})
+                action = actions.get(f"{state}.{number}")
+                if action is not None:
+                    action(strand, scope, at + "/")
+                return way.to
+        return state
+
+    def waits(scope: Scope, place: str, state: str, now: float) -> list[Wait]:
+        found = []
+        for event in dict.fromkeys(way.event for way in node.states[state]):
+            ways = [(n, way) for n, way in enumerate(node.states[state]) if way.event == event]
+            texts = [way.when for _, way in ways if way.when is not None]
+            match = None if len(texts) < len(ways) else " || ".join(f"({text})" for text in texts)
+            needed = {name for n, _ in ways if (state, n) in guards for name in guards[state, n].names}
+            seen = to_json({name: scope.get(name) for name in sorted(needed - {"event"})}, fallback=str)
+            found.append(Wait(place, "event", f"{node.label} in {state}", now, None, event, match, seen))
+        return found
+
+    return run
+
+
+COMPILERS: dict[type[Node], Callable[..., Operation]] = {
+    WaitFor: wait_for,
+    Approval: approval,
+    StateMachine: state_machine,
+}

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from packetflow.capabilities.conditions import ConditionError, Expression
 from packetflow.composition.durable.mending import Mending
-from packetflow.composition.durable.runs import Runs
+from packetflow.composition.durable.runs import AGAIN, AGAIN_LASTING, Runs
 from packetflow.storage.errors import StorageUnavailable
 from packetflow.storage.runs.records import (
     ENDED,
@@ -69,11 +69,15 @@ class Waking:
                 if self._is_meant(wait, event) and self._deliver(run, wait.place, event):
                     return
 
+    def look(self) -> None:
+        """Look at the times now: the clock may have been set."""
+        self._bell.set()
+
     # ---- times ----------------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
         """Wake what is due, and remove what ended long ago, for ever."""
-        pruned = 0.0
+        pruned, told = 0.0, ""
         while True:
             try:
                 now = self.runs.now()
@@ -90,9 +94,12 @@ class Waking:
                     self._forget(now - self._kept)
                 self._next = self.store.next_due()
             except StorageUnavailable as error:
-                self.runs.engine.log.warning("the times wait for the store", error=str(error))
-                gevent.sleep(1.0)
+                if str(error) != told:
+                    told = str(error)
+                    self.runs.engine.log.warning("the times wait for the store", error=told)
+                gevent.sleep(AGAIN_LASTING if error.lasting else AGAIN)
                 continue
+            told = ""
             left = LONGEST if self._next is None else min(LONGEST, max(0.0, self._next - self.runs.now()))
             self._bell.wait(left)
             self._bell.clear()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+from gevent.lock import BoundedSemaphore
 from pydantic_core import from_json
 
 from packetflow.storage.database import Database
@@ -65,6 +66,7 @@ class SqliteReading:
     ) -> None:
         self._get = database
         self._published = published
+        self._preparing = BoundedSemaphore()
         self._database: Database = None  # type: ignore[assignment]  # until _prepare
 
     def _write(self, work: Any) -> Any:
@@ -77,10 +79,13 @@ class SqliteReading:
 
     def _prepare(self) -> None:
         database = self._get()
-        if database is not self._database:
-            database.prepare(RUNS)
-            database.prepare(OUTBOX)
-            self._database = database
+        if database is self._database:
+            return
+        with self._preparing:  # once, however many ask at first
+            if database is not self._database:
+                database.prepare(RUNS)
+                database.prepare(OUTBOX)
+                self._database = database
 
     def due(self, now: float, limit: int) -> list[Due]:
         """See RunStore."""
